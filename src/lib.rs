@@ -1,0 +1,6 @@
+//! gatewatch stands between a fleet of benchmark VMs and the people who watch them.
+//!
+//! Rooms in the order in which data flows; `docs/ARCHITECTURE.md` has the picture and who may import whom:
+//! probe → tracker → event → journal → hub → api, joined by fleet, wrapped by edge and server.
+
+pub mod model;

@@ -1,0 +1,30 @@
+//! Plain values that every room may speak of: VMs, stages, reports, what the tracker says, who is calling.
+//!
+//! No I/O, no async, no clock. This room imports nothing of ours.
+
+mod change;
+mod cursor;
+mod demand;
+mod fault;
+mod principal;
+mod report;
+mod secret;
+mod stage;
+mod time;
+mod view;
+mod vm;
+
+pub use change::{Change, RunEndReason};
+pub use cursor::{Dialect, LogCursor};
+pub use demand::Demand;
+pub use fault::{ErrorCode, PollFailure, Whose};
+pub use principal::{Principal, PrincipalKind, Scope, Scopes, VmGrant};
+pub use report::{
+    BootMark, Container, ContainerSeen, Dependency, FactKind, LogFact, LogPart, LogProblem, LogRead, MemoryUse,
+    Observation, Power, ProbeReply, ProcessCheck, ProcessSeen, Report, StorageUse,
+};
+pub use secret::Secret;
+pub use stage::Stage;
+pub use time::Timestamp;
+pub use view::{ActiveError, ProgressView, TaskView, VmFacts, VmView};
+pub use vm::{InvalidHost, InvalidName, InvalidUser, RegisteredVm, RunId, SshHost, SshUser, VmId, VmName};

@@ -1,0 +1,181 @@
+//! Who is calling, and what they may do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Timestamp, VmName};
+
+/// One right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Watch events and read the polling routes.
+    #[serde(rename = "events:read")]
+    EventsRead,
+    /// Read `/metrics` on the public listener.
+    #[serde(rename = "metrics:read")]
+    MetricsRead,
+    /// Register VMs.
+    #[serde(rename = "vms:write")]
+    VmsWrite,
+    /// Open the VNC view.
+    #[serde(rename = "vnc:view")]
+    VncView,
+    /// Everything, and the administration page.
+    #[serde(rename = "admin")]
+    Admin,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 5] = [Self::EventsRead, Self::MetricsRead, Self::VmsWrite, Self::VncView, Self::Admin];
+
+    /// The scope as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EventsRead => "events:read",
+            Self::MetricsRead => "metrics:read",
+            Self::VmsWrite => "vms:write",
+            Self::VncView => "vnc:view",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope that `text` names.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// Whether `scope` is granted; `admin` grants all.
+    pub fn allow(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u8) != 0 || self.0 & (1 << Scope::Admin as u8) != 0
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |set, scope| set | (1 << scope as u8)))
+    }
+}
+
+/// What kind of credential was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PrincipalKind {
+    /// An API key.
+    ApiKey,
+    /// A JWT.
+    Jwt,
+    /// A browser session.
+    Session,
+    /// A single-use ticket.
+    Ticket,
+}
+
+/// The VMs that a principal may see: globs over names, in which `*` stands for any run of characters.
+///
+/// A VM name has only `[a-z0-9-]`, so `*` and literal characters are the whole language.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VmGrant(Arc<[Box<str>]>);
+
+impl VmGrant {
+    /// Every VM.
+    pub fn all() -> Self {
+        Self(Arc::from([Box::from("*")]))
+    }
+
+    /// Those that match one of `globs`; none if there are none.
+    pub fn from_globs<I: IntoIterator<Item = S>, S: Into<Box<str>>>(globs: I) -> Self {
+        Self(globs.into_iter().map(Into::into).collect())
+    }
+
+    /// The globs.
+    pub fn globs(&self) -> &[Box<str>] {
+        &self.0
+    }
+
+    /// Whether `vm` is among them.
+    pub fn allows(&self, vm: &VmName) -> bool {
+        self.0.iter().any(|glob| matches(glob.as_bytes(), vm.as_str().as_bytes()))
+    }
+}
+
+/// Linear-time match of a glob with `*` only (the last star is the only one worth returning to).
+fn matches(glob: &[u8], text: &[u8]) -> bool {
+    let (mut g, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if glob.get(g) == Some(&b'*') {
+            star = Some((g, t));
+            g += 1;
+        } else if glob.get(g) == Some(&text[t]) {
+            g += 1;
+            t += 1;
+        } else if let Some((at, from)) = star {
+            star = Some((at, from + 1));
+            g = at + 1;
+            t = from + 1;
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|b| *b == b'*')
+}
+
+/// Who is calling, and what they may do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Principal {
+    /// What was shown.
+    pub kind: PrincipalKind,
+    /// Its public name: a key's id, a JWT's subject, the id of the key behind a session.
+    pub name: Arc<str>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The VMs it may see.
+    pub vms: VmGrant,
+    /// When the credential ends; `None`: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Scope, Scopes, VmGrant};
+    use crate::model::VmName;
+
+    #[test]
+    fn a_grant_allows_what_its_globs_match() {
+        let grant = VmGrant::from_globs(["waa-*", "lab", "*-gpu-*x"]);
+        for (name, allowed) in [
+            ("waa-1", true),
+            ("waa-", true),
+            ("waa", false),
+            ("lab", true),
+            ("lab2", false),
+            ("a-gpu-bx", true),
+            ("a-gpu-b", false),
+        ] {
+            assert_eq!(grant.allows(&VmName::new(name).expect("a name")), allowed, "{name}");
+        }
+        assert!(!VmGrant::from_globs(Vec::<String>::new()).allows(&VmName::new("a").expect("a name")));
+    }
+
+    #[test]
+    fn admin_includes_every_scope() {
+        let admin: Scopes = [Scope::Admin].into_iter().collect();
+        let reader: Scopes = [Scope::EventsRead].into_iter().collect();
+        assert!(Scope::ALL.iter().all(|scope| admin.allow(*scope)));
+        assert!(reader.allow(Scope::EventsRead) && !reader.allow(Scope::VmsWrite));
+    }
+}
