@@ -4,3 +4,5 @@
 //! probe → tracker → event → journal → hub → api, joined by fleet, wrapped by edge and server.
 
 pub mod model;
+
+pub mod lifecycle;

@@ -1,0 +1,15 @@
+//! How the process lives: named tasks with an owner, readiness that is said, backoff, signals, a staged stop.
+//!
+//! This room imports nothing of ours. Time comes from `tokio::time`, so that tests can pause it.
+
+mod backoff;
+mod readiness;
+mod shutdown;
+mod signals;
+mod tasks;
+
+pub use backoff::Backoff;
+pub use readiness::{Gate, NotReady, Readiness};
+pub use shutdown::{Shutdown, StageReport};
+pub use signals::{Signal, SignalFeed, Signals};
+pub use tasks::Tasks;
