@@ -1,0 +1,198 @@
+//! The kinds of metric there are, and the macro that makes a struct of them.
+
+use std::marker::PhantomData;
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Upper bounds of every histogram of durations, in seconds: from a snapshot out of memory to the poll timeout.
+const DURATION_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// A count that only grows.
+pub type Counter = IntCounter;
+/// A value that goes up and down.
+pub type Gauge = IntGauge;
+/// A histogram of durations in seconds.
+pub type Seconds = Histogram;
+
+/// The values of one label: a closed set.
+pub trait LabelSet: Copy + 'static {
+    /// Every value, in the order of [`LabelSet::index`].
+    const ALL: &'static [Self];
+    /// The value on the wire.
+    fn as_str(self) -> &'static str;
+    /// Its place in [`LabelSet::ALL`].
+    fn index(self) -> usize;
+}
+
+/// A metric that can be put on a registry.
+pub(in crate::telemetry) trait Family: Sized {
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self>;
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+impl Family for Counter {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
+        add(registry, IntCounter::new(name, help)?)
+    }
+}
+
+impl Family for Gauge {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
+        add(registry, IntGauge::new(name, help)?)
+    }
+}
+
+impl Family for Seconds {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
+        add(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()))?)
+    }
+}
+
+/// Counters of one closed label. Every value is there from the start, so that a rate never begins at a gap.
+#[derive(Clone, Debug)]
+pub struct CounterBy<L> {
+    counters: Vec<IntCounter>,
+    set: PhantomData<fn(L)>,
+}
+
+impl<L: LabelSet> CounterBy<L> {
+    /// The counter of `value`.
+    pub fn of(&self, value: L) -> &Counter {
+        &self.counters[value.index()]
+    }
+}
+
+impl<L: LabelSet> Family for CounterBy<L> {
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
+        let counters = L::ALL.iter().map(|value| vec.get_metric_with_label_values(&[value.as_str()]));
+        Ok(Self { counters: counters.collect::<prometheus::Result<_>>()?, set: PhantomData })
+    }
+}
+
+/// Counters of two closed labels; a pair appears once it happened.
+#[derive(Clone, Debug)]
+pub struct CounterByPair<A, B> {
+    vec: IntCounterVec,
+    set: PhantomData<fn(A, B)>,
+}
+
+impl<A: LabelSet, B: LabelSet> CounterByPair<A, B> {
+    /// The counter of the pair.
+    pub fn of(&self, a: A, b: B) -> Counter {
+        self.vec.with_label_values(&[a.as_str(), b.as_str()])
+    }
+}
+
+impl<A: LabelSet, B: LabelSet> Family for CounterByPair<A, B> {
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
+        // Fails here, at start-up, rather than at the first request if the number of labels is wrong.
+        if let Some((a, b)) = A::ALL.first().zip(B::ALL.first()) {
+            vec.get_metric_with_label_values(&[a.as_str(), b.as_str()])?;
+        }
+        vec.reset();
+        Ok(Self { vec, set: PhantomData })
+    }
+}
+
+/// Requests by (route, method, code).
+#[derive(Clone, Debug)]
+pub struct Requests(IntCounterVec);
+
+impl Requests {
+    /// Counts one request. `route` must come from the route table and `method` from a closed list.
+    pub fn count(&self, route: &str, method: &str, code: u16) {
+        let mut digits = [0_u8; 5];
+        self.0.with_label_values(&[route, method, decimal(code, &mut digits)]).inc();
+    }
+}
+
+/// `n` in decimal, without an allocation.
+fn decimal(mut n: u16, digits: &mut [u8; 5]) -> &str {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return std::str::from_utf8(&digits[at..]).unwrap_or_default();
+        }
+    }
+}
+
+impl Family for Requests {
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
+        vec.get_metric_with_label_values(&["", "", ""])?;
+        vec.reset();
+        Ok(Self(vec))
+    }
+}
+
+/// Durations by one label whose values come from the route table.
+#[derive(Clone, Debug)]
+pub struct SecondsBy(HistogramVec);
+
+impl SecondsBy {
+    /// Adds one duration, in seconds.
+    pub fn observe(&self, label: &str, seconds: f64) {
+        self.0.with_label_values(&[label]).observe(seconds);
+    }
+}
+
+impl Family for SecondsBy {
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        let vec = add(registry, HistogramVec::new(opts, labels)?)?;
+        vec.get_metric_with_label_values(&[""])?;
+        vec.reset();
+        Ok(Self(vec))
+    }
+}
+
+/// A constant 1 whose label is the version. The registry alone keeps it.
+#[derive(Clone, Debug)]
+pub struct BuildInfo(());
+
+impl Family for BuildInfo {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
+        let gauge = IntGauge::with_opts(Opts::new(name, help).const_label("version", env!("CARGO_PKG_VERSION")))?;
+        gauge.set(1);
+        add(registry, gauge)?;
+        Ok(Self(()))
+    }
+}
+
+/// A struct of metrics; the doc comment of a field is its HELP text.
+macro_rules! metrics {
+    (
+        $(#[doc = $about:literal])+
+        pub struct $name:ident {
+            $( $(#[doc = $help:literal])+ $field:ident : $kind:ty = $metric:literal, [$($label:literal),*]; )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            $( $(#[doc = $help])+ pub $field: $kind, )+
+        }
+
+        impl $name {
+            /// Puts these metrics on `registry`; fails if one of the names is on it already.
+            pub fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
+                Ok(Self {
+                    $( $field: $crate::telemetry::metrics::family::Family::register(
+                        registry, $metric, concat!($($help),+).trim_ascii(), &[$($label),*],
+                    )?, )+
+                })
+            }
+        }
+    };
+}
+pub(in crate::telemetry) use metrics;

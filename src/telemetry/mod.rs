@@ -1,0 +1,13 @@
+//! What the process tells of itself: logs on stderr and metrics on a registry that is passed in.
+//!
+//! Imports `model` only. Every label comes from a closed set (an enum, a route of the route table, the version).
+
+pub mod hub;
+pub mod logs;
+pub mod metrics;
+
+pub use logs::LogFormat;
+pub use metrics::{
+    AuthMethod, AuthMetrics, AuthOutcome, HandshakeOutcome, HttpMetrics, Metrics, PollMetrics, PollOutcome,
+    ProcessMetrics, ReloadOutcome, ServerMetrics, encode,
+};
