@@ -5,5 +5,6 @@
 
 pub mod model;
 
+pub mod config;
 pub mod lifecycle;
 pub mod telemetry;

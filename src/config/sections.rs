@@ -1,0 +1,276 @@
+//! The sections, read one by one, and what must hold between them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::issue::{Place, plain};
+use super::keys::{Default, Key};
+use super::listed::*;
+use super::reader::{Document, Reader};
+use super::rules::is_loopback;
+use super::table::Table;
+use super::tree::{Node, Value};
+use super::types::*;
+use super::vm::Trust;
+use super::{HostKeyPolicy, HttpUrl, KeysFile, VmConfig, rules};
+use crate::model::Secret;
+
+/// How many VMs one configuration may have.
+const MAX_VMS: usize = 10_000;
+
+/// Reads everything. Mistakes are collected by `reader`, so what is returned counts only if there were none.
+pub(super) fn read(document: &Document, reader: &Reader<'_>) -> Option<Config> {
+    let config = read_all(document, reader);
+    refuse_later(document, reader);
+    config
+}
+
+fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
+    let table = |name: &str| document.table(reader, name);
+    let listen = table("server").parsed(&SERVER_LISTEN, rules::address);
+    if listen.is_none() && !reader.has_issue_of(SERVER_LISTEN.path) {
+        table("server").refuse(&SERVER_LISTEN, "is empty; clients need an address");
+    }
+    let files = files(&table("files"));
+    let register = register(&table("register"));
+    let config = Config {
+        admin: admin(&table("admin"), listen),
+        tls: super::tls::read(&table("tls"), listen),
+        proxy: proxy(&table("proxy")),
+        limits: limits(&table("limits")),
+        cors: CorsConfig { origins: table("cors").list(&CORS_ORIGINS, rules::origin) },
+        auth: auth(&table("auth"), listen),
+        poll: poll(&table("poll")),
+        journal: journal(&table("journal")),
+        log: log(&table("log")),
+        vms: vms(&document.entries(reader, "vm"), &files),
+        data: data(&table("data")),
+        files,
+        // Every other section has been read by here, so no mistake goes unseen.
+        register: register?,
+        server: ServerConfig { listen: listen? },
+        warnings: Vec::new(),
+    };
+    if config.vms.is_empty() && !config.register.enabled && config.files == FilesConfig::default() {
+        table("register").warn(&REGISTER_ENABLED, "there is no [[vm]], and none can be registered: nothing is watched");
+    }
+    Some(config)
+}
+
+/// Keys that this version knows but does not act on: only their default is accepted.
+fn refuse_later(document: &Document, reader: &Reader<'_>) {
+    let later = CONFIG.keys.iter().filter(|key| key.later && !key.path.contains("[]"));
+    for key in later {
+        let Some(node) = document.find(key.path) else { continue };
+        if is_default(key, node) || reader.has_issue_of(key.path) {
+            continue;
+        }
+        let only = match key.default {
+            Default::Text(text) => format!("only \"{text}\""),
+            Default::Integer(number) => format!("only {number}"),
+            _ => "leave it out".to_owned(),
+        };
+        let shown = match &node.value {
+            Value::Text(text) if !key.secret => format!("\"{}\" is ", plain(text)),
+            Value::Integer(Some(number)) => format!("{number} is "),
+            _ => "is ".to_owned(),
+        };
+        reader.at(&node.at, key.path, format!("{shown}not in this version ({only})"));
+    }
+}
+
+fn is_default(key: &Key, node: &Node) -> bool {
+    match (&node.value, key.default) {
+        (Value::Text(text), Default::Text(default)) => text == default,
+        (Value::Text(text), Default::None) => text.is_empty(),
+        (Value::Integer(number), Default::Integer(default)) => *number == Some(default.into()),
+        (Value::List(items), Default::List(default)) => items.is_empty() && default.is_empty(),
+        _ => false,
+    }
+}
+
+fn admin(table: &Table<'_>, server: Option<SocketAddr>) -> AdminConfig {
+    let listen = table.parsed(&ADMIN_LISTEN, rules::address);
+    if let Some(address) = listen {
+        if !is_loopback(address) {
+            table.refuse(&ADMIN_LISTEN, format!("{address} is not a loopback address; it is served without a key"));
+        } else if Some(address) == server && address.port() != 0 {
+            table.refuse(&ADMIN_LISTEN, format!("{address} is server.listen too"));
+        }
+    }
+    AdminConfig { listen }
+}
+
+fn proxy(table: &Table<'_>) -> ProxyConfig {
+    ProxyConfig {
+        trusted: table.list(&PROXY_TRUSTED, rules::trusted_range),
+        protocol: table.word(&PROXY_PROTOCOL, ProxyProtocol::from_word, ProxyProtocol::Off),
+    }
+}
+
+fn limits(table: &Table<'_>) -> LimitsConfig {
+    let limits = LimitsConfig {
+        connections: table.integer(&LIMITS_CONNECTIONS),
+        connections_per_ip: table.integer(&LIMITS_CONNECTIONS_PER_IP),
+        streams_per_ip: table.integer(&LIMITS_STREAMS_PER_IP),
+        streams_per_principal: table.integer(&LIMITS_STREAMS_PER_PRINCIPAL),
+        requests_per_second: table.integer(&LIMITS_REQUESTS_PER_SECOND),
+        burst: table.integer(&LIMITS_BURST),
+        auth_failures_per_minute: table.integer(&LIMITS_AUTH_FAILURES),
+    };
+    if limits.burst < limits.requests_per_second {
+        let message =
+            format!("{} is less than requests_per_second, which is {}", limits.burst, limits.requests_per_second);
+        table.refuse(&LIMITS_BURST, message);
+    }
+    limits
+}
+
+fn auth(table: &Table<'_>, listen: Option<SocketAddr>) -> AuthConfig {
+    let keys_file = table.path(&AUTH_KEYS_FILE);
+    let none = table.bool(&AUTH_NONE);
+    let access = match (keys_file, none) {
+        (Some(_), true) => {
+            table.refuse(&AUTH_NONE, "true, but auth.keys_file is given too; choose one");
+            Access::Open
+        }
+        (Some(file), false) => {
+            keys(table, &file);
+            Access::Keys(file)
+        }
+        (None, true) => {
+            if !listen.is_none_or(is_loopback) {
+                table.refuse(
+                    &AUTH_NONE,
+                    "true lets everybody in; that is allowed only if server.listen is a loopback address",
+                );
+            }
+            table.warn(&AUTH_NONE, "everybody on this machine may watch and register VMs");
+            Access::Open
+        }
+        (None, false) => {
+            if !table.has(&AUTH_KEYS_FILE) {
+                let message = "is missing: give a file of keys (`gatewatch key new` makes one), or write auth.none = true \
+                               out to let everybody on this machine in";
+                table.refuse(&AUTH_KEYS_FILE, message);
+            }
+            Access::Open
+        }
+    };
+    AuthConfig { access, jwt: jwt(table), session_ttl: table.table("session").duration(&SESSION_TTL) }
+}
+
+/// Each mistake inside the keys file is reported with the file's own name and line.
+fn keys(table: &Table<'_>, file: &std::path::Path) {
+    if let Err(errors) = KeysFile::load(file) {
+        for issue in errors.issues() {
+            match &issue.place {
+                Place::Whole(_) => table.refuse(&AUTH_KEYS_FILE, issue.message.clone()),
+                place => table.reader.push(place.clone(), &issue.key, issue.message.clone()),
+            }
+        }
+    }
+}
+
+fn jwt(table: &Table<'_>) -> Vec<JwtConfig> {
+    let algorithm = |text: &str| match ALGORITHMS.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("is not one of {}", ALGORITHMS.join(", "))),
+    };
+    let one = |entry: &Table<'_>| {
+        let read = JwtConfig {
+            issuer: entry.parsed(&JWT_ISSUER, rules::line).unwrap_or_default(),
+            audience: entry.list(&JWT_AUDIENCE, rules::line),
+            algorithms: entry.list(&JWT_ALGORITHMS, algorithm),
+            jwks_url: entry.parsed(&JWT_JWKS_URL, HttpUrl::parse),
+            jwks_file: entry.path(&JWT_JWKS_FILE),
+            secret_file: entry.path(&JWT_SECRET_FILE),
+        };
+        entry.refuse_here("JWTs are not in this version (leave [[auth.jwt]] out)");
+        read
+    };
+    table.entries("jwt").iter().map(one).collect()
+}
+
+fn poll(table: &Table<'_>) -> PollConfig {
+    let poll = PollConfig {
+        interval: table.duration(&POLL_INTERVAL),
+        idle_interval: table.duration(&POLL_IDLE_INTERVAL),
+        timeout: table.duration(&POLL_TIMEOUT),
+    };
+    if poll.idle_interval < poll.interval {
+        let shown = |duration| humantime::format_duration(duration).to_string();
+        let message =
+            format!("{} is less than poll.interval, which is {}", shown(poll.idle_interval), shown(poll.interval));
+        table.refuse(&POLL_IDLE_INTERVAL, message);
+    }
+    poll
+}
+
+fn journal(table: &Table<'_>) -> JournalConfig {
+    JournalConfig {
+        kind: table.word(&JOURNAL_KIND, JournalKind::from_word, JournalKind::Memory),
+        path: table.path(&JOURNAL_PATH).unwrap_or_default(),
+        servers: table.list(&JOURNAL_SERVERS, |text| rules::line(text).map(Secret::new)),
+        fleet: table.parsed(&JOURNAL_FLEET, rules::cloud_name),
+    }
+}
+
+fn log(table: &Table<'_>) -> LogConfig {
+    LogConfig {
+        format: table.word(&LOG_FORMAT, LogFormat::from_word, LogFormat::Text),
+        level: table.word(&LOG_LEVEL, LogLevel::from_word, LogLevel::Info),
+    }
+}
+
+fn vms(entries: &[Table<'_>], files: &FilesConfig) -> Vec<VmConfig> {
+    if let Some(first_too_many) = entries.get(MAX_VMS) {
+        first_too_many.refuse_here(format!("there are {} VMs, at most {MAX_VMS} are allowed", entries.len()));
+    }
+    let mut seen: HashMap<_, &Table<'_>> = HashMap::new();
+    let mut vms = Vec::new();
+    for entry in entries.iter().take(MAX_VMS) {
+        let Some(vm) = super::vm::read(entry) else { continue };
+        if vm.name.as_str() == "local" && *files != FilesConfig::default() {
+            entry.refuse(&VM_NAME, "\"local\" is the name of the VM that [files] stands for");
+        }
+        match seen.get(&vm.name) {
+            Some(first) => {
+                entry.refuse(&VM_NAME, format!("\"{}\" is the name of the VM at {} too", vm.name, first.place()))
+            }
+            None => {
+                seen.insert(vm.name.clone(), entry);
+                vms.push(vm);
+            }
+        }
+    }
+    vms
+}
+
+fn files(table: &Table<'_>) -> FilesConfig {
+    FilesConfig { progress: table.path(&FILES_PROGRESS), live: table.path(&FILES_LIVE) }
+}
+
+fn data(table: &Table<'_>) -> DataConfig {
+    let dir = table.path(&DATA_DIR);
+    match &dir {
+        Some(dir) if dir.exists() && !dir.is_dir() => table.refuse(&DATA_DIR, "is there, but is not a directory"),
+        None if !table.has(&DATA_DIR) => table.refuse(&DATA_DIR, "is empty; a directory is needed"),
+        _ => {}
+    }
+    DataConfig { dir: dir.unwrap_or_default() }
+}
+
+/// `None` after a mistake, which is then reported.
+fn register(table: &Table<'_>) -> Option<Register> {
+    let user = super::vm::user(table, &REGISTER_USER);
+    let host_key = table.word(&REGISTER_HOST_KEY, HostKeyPolicy::from_word, HostKeyPolicy::Strict);
+    let trust = Trust::read(table, &REGISTER_IDENTITY_FILE, &REGISTER_KNOWN_HOSTS, &REGISTER_HOST_KEY, host_key);
+    Some(Register {
+        enabled: table.bool(&REGISTER_ENABLED),
+        user: user?,
+        identity_file: trust.identity_file,
+        known_hosts: trust.known_hosts,
+        host_key,
+    })
+}

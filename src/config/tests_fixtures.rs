@@ -1,0 +1,88 @@
+//! Every file in `config/` and every fixture.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::keys::Default;
+use super::listed::CONFIG;
+use super::reference::toml_default;
+use super::{Config, MapEnv, reference};
+
+/// The `.toml` files of `folder`, with paths as they were given; there must be at least `least`.
+fn tomls(folder: &str, least: usize) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut found: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|it| it == "toml")).collect();
+    found.sort();
+    assert!(found.len() >= least, "{folder} has {found:?}");
+    found
+}
+
+fn load(path: &Path) -> Result<Config, String> {
+    Config::load(Some(path), &MapEnv::default()).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn every_shipped_file_and_valid_fixture_loads() {
+    for path in tomls("config", 3).into_iter().chain(tomls("tests/fixtures/config/valid", 3)) {
+        if let Err(errors) = load(&path) {
+            panic!("{}:\n{errors}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_invalid_fixture_has_the_mistakes_it_names_and_no_others() {
+    let mut wrong = String::new();
+    for path in tomls("tests/fixtures/config/invalid", 15) {
+        let text = fs::read_to_string(&path).expect("a text");
+        let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# expect: ")).collect();
+        assert!(!expected.is_empty(), "{} expects nothing", path.display());
+        let said = load(&path).expect_err("an invalid file");
+        let missing: Vec<_> = expected.iter().filter(|line| !said.lines().any(|said| said.contains(**line))).collect();
+        if !missing.is_empty() || said.lines().count() != expected.len() {
+            wrong.push_str(&format!("{}\nmissing: {missing:#?}\nsaid:\n{said}\n\n", path.display()));
+        }
+        assert!(!said.contains("topsecret"), "{said}");
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_shipped_file_has_every_key_with_its_default() {
+    let text = fs::read_to_string("config/gatewatch.toml").expect("the shipped file");
+    let mut section = String::new();
+    let mut seen = Vec::new();
+    for line in text.lines() {
+        let bare = line.trim_start_matches('#').trim();
+        if let Some(header) = bare.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            let list = header.starts_with('[');
+            let path = header.trim_start_matches('[').replace("vm.", "vm[].");
+            section = if list { format!("{path}[]") } else { path };
+        } else if let Some((key, value)) = bare.split_once(" = ")
+            && let Some(key) = CONFIG.keys.iter().find(|known| known.path == format!("{section}.{key}"))
+        {
+            seen.push(key.path);
+            let example =
+                matches!(key.default, Default::Required) || !line.starts_with("# ") || line.starts_with("#   ");
+            assert!(example || value == toml_default(key), "{}: {value} is not {}", key.path, toml_default(key));
+        }
+    }
+    for key in CONFIG.keys.iter().filter(|key| key.section() != "auth.jwt[]" && key.path != "vm[].power.name") {
+        assert!(seen.contains(&key.path), "{} is not in config/gatewatch.toml", key.path);
+    }
+}
+
+#[test]
+fn the_reference_page_is_made_from_the_table() {
+    let made = reference();
+    let path = "docs/CONFIG.md";
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|it| it == "1") {
+        fs::write(path, &made).expect("docs can be written");
+    }
+    let kept = fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == made, "{path} is not what the table says: UPDATE_DOCS=1 cargo test --lib config:: writes it anew");
+    for key in CONFIG.keys {
+        assert!(made.contains(&format!("| `{}` |", key.leaf())), "{} is not in the reference", key.path);
+    }
+}

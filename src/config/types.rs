@@ -1,0 +1,288 @@
+//! The configuration as the other rooms see it: typed, checked, with every default filled in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::keys::words;
+use super::{Cidr, ConfigIssue, HostKeyPolicy, HttpUrl, VmConfig};
+use crate::model::SshUser;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
+    /// `[proxy]`; not acted on in this version.
+    pub proxy: ProxyConfig,
+    /// `[limits]`; not acted on in this version.
+    pub limits: LimitsConfig,
+    /// `[cors]`; not acted on in this version.
+    pub cors: CorsConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[poll]`
+    pub poll: PollConfig,
+    /// `[journal]`
+    pub journal: JournalConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[[vm]]`, in the order of the file; names are unique; at most 10,000.
+    pub vms: Vec<VmConfig>,
+    /// `[files]`
+    pub files: FilesConfig,
+    /// `[data]`
+    pub data: DataConfig,
+    /// `[register]`
+    pub register: Register,
+    pub(super) warnings: Vec<ConfigIssue>,
+}
+
+impl Config {
+    /// Choices that are allowed but weaken security, each with its key, in the order of the file.
+    pub fn warnings(&self) -> Vec<ConfigIssue> {
+        self.warnings.clone()
+    }
+}
+
+/// `[server]`: where clients connect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// Address and port; port 0 lets the system choose.
+    pub listen: SocketAddr,
+}
+
+/// `[admin]`: metrics and health without a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    /// A loopback address; `None`: no such listener.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsConfig {
+    /// Where the certificate comes from.
+    pub mode: TlsMode,
+    /// The lowest version spoken.
+    pub min_version: TlsVersion,
+    /// CA of clients' certificates; not acted on in this version, always `None`.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TlsMode {
+    /// Two PEM files, both readable when the configuration was loaded.
+    Files {
+        /// Certificate and chain.
+        cert: PathBuf,
+        /// Private key.
+        key: PathBuf,
+    },
+    /// A leaf of gatewatch's own CA, kept in `data.dir`.
+    Dev,
+    /// No TLS.
+    Off,
+}
+
+words! {
+    /// A TLS version.
+    TlsVersion {
+        /// TLS 1.2.
+        V1_2 = "1.2",
+        /// TLS 1.3.
+        V1_3 = "1.3",
+    }
+}
+
+/// `[proxy]`: load balancers in front.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxyConfig {
+    /// Peers whose forwarding headers are believed.
+    pub trusted: Vec<Cidr>,
+    /// Whether they send a PROXY header.
+    pub protocol: ProxyProtocol,
+}
+
+words! {
+    /// Whether trusted peers begin a connection with a PROXY header.
+    ProxyProtocol {
+        /// Never.
+        Off = "off",
+        /// They may.
+        Optional = "optional",
+        /// They must.
+        Required = "required",
+    }
+}
+
+/// `[limits]`: all at least 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsConfig {
+    /// Open connections in all.
+    pub connections: usize,
+    /// Open connections of one address.
+    pub connections_per_ip: usize,
+    /// Open streams of one address.
+    pub streams_per_ip: usize,
+    /// Open streams of one principal.
+    pub streams_per_principal: usize,
+    /// Requests per second of one address.
+    pub requests_per_second: u32,
+    /// Requests of one address at once; at least `requests_per_second`.
+    pub burst: u32,
+    /// Failed logins of one address per minute.
+    pub auth_failures_per_minute: u32,
+}
+
+/// `[cors]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CorsConfig {
+    /// Origins: scheme, host and port, as browsers send them.
+    pub origins: Vec<String>,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthConfig {
+    /// Who is let in.
+    pub access: Access,
+    /// `[[auth.jwt]]`; not acted on in this version, always empty.
+    pub jwt: Vec<JwtConfig>,
+    /// How long a browser session lasts; not acted on in this version.
+    pub session_ttl: Duration,
+}
+
+/// Who is let in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// Those with a key of this file ([`super::KeysFile`]); it was readable and had a key when the configuration was
+    /// loaded.
+    Keys(PathBuf),
+    /// Everybody; `server.listen` is a loopback address.
+    Open,
+}
+
+/// One `[[auth.jwt]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JwtConfig {
+    /// What `iss` must be.
+    pub issuer: String,
+    /// What `aud` must contain one of.
+    pub audience: Vec<String>,
+    /// Names of accepted algorithms.
+    pub algorithms: Vec<String>,
+    /// Where keys come from: a URL.
+    pub jwks_url: Option<HttpUrl>,
+    /// A file of keys.
+    pub jwks_file: Option<PathBuf>,
+    /// A file with a shared secret.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// `[poll]`: each 1 to 60 s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PollConfig {
+    /// Of streams that ask for none.
+    pub interval: Duration,
+    /// While nobody watches; at least `interval`.
+    pub idle_interval: Duration,
+    /// Of one poll.
+    pub timeout: Duration,
+}
+
+/// `[journal]`.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// Which; always `Memory` in this version.
+    pub kind: JournalKind,
+    /// File of `Embedded`.
+    pub path: PathBuf,
+    /// Servers of `Jetstream`.
+    pub servers: Vec<crate::model::Secret>,
+    /// Fleet of `Jetstream`.
+    pub fleet: Option<String>,
+}
+
+words! {
+    /// What keeps durable events.
+    JournalKind {
+        /// This process's memory.
+        Memory = "memory",
+        /// SQLite.
+        Embedded = "embedded",
+        /// NATS JetStream.
+        Jetstream = "jetstream",
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogConfig {
+    /// For whom.
+    pub format: LogFormat,
+    /// From which severity on.
+    pub level: LogLevel,
+}
+
+words! {
+    /// For whom log lines are written.
+    LogFormat {
+        /// People.
+        Text = "text",
+        /// Machines.
+        Json = "json",
+    }
+}
+
+words! {
+    /// Severity of a log line.
+    LogLevel {
+        /// What stopped working.
+        Error = "error",
+        /// What may soon.
+        Warn = "warn",
+        /// What an operator wants to know.
+        Info = "info",
+        /// What a developer wants to know.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+/// `[files]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilesConfig {
+    /// `benchmark_progress.json`; need not exist yet.
+    pub progress: Option<PathBuf>,
+    /// `benchmark_live.json`; need not exist yet.
+    pub live: Option<PathBuf>,
+}
+
+/// `[data]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataConfig {
+    /// A directory; need not exist yet.
+    pub dir: PathBuf,
+}
+
+/// `[register]`: what VMs added by request get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Register {
+    /// Whether they may be added.
+    pub enabled: bool,
+    /// Remote user where a request names none.
+    pub user: SshUser,
+    /// Private key.
+    pub identity_file: Option<PathBuf>,
+    /// Known host keys.
+    pub known_hosts: Option<PathBuf>,
+    /// What is done with an unknown host key.
+    pub host_key: HostKeyPolicy,
+}
