@@ -8,3 +8,5 @@ pub mod model;
 pub mod config;
 pub mod lifecycle;
 pub mod telemetry;
+
+pub mod event;
