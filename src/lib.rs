@@ -10,3 +10,4 @@ pub mod lifecycle;
 pub mod telemetry;
 
 pub mod event;
+pub mod tracker;
