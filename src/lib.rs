@@ -11,3 +11,5 @@ pub mod telemetry;
 
 pub mod event;
 pub mod tracker;
+
+pub mod journal;
