@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod telemetry;
 
 pub mod event;
+pub mod probe;
 pub mod tracker;
 
 pub mod journal;
