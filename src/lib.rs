@@ -14,3 +14,5 @@ pub mod probe;
 pub mod tracker;
 
 pub mod journal;
+
+pub mod hub;

@@ -1,0 +1,62 @@
+//! What one stream may see: its grants and its filter.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::model::{Principal, VmName};
+
+/// How many hex digits of the hash clients get: enough to tell one view from another.
+const HASH_DIGITS: usize = 12;
+
+/// The grants and the filter of one stream, with their hash: `view` of `connected`.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) principal: Arc<Principal>,
+    vms: Option<Arc<[VmName]>>,
+    hash: Box<str>,
+    key: u64,
+}
+
+impl View {
+    /// What `principal` sees of `vms` (of all, if `None`).
+    pub(super) fn new(principal: Arc<Principal>, vms: Option<Arc<[VmName]>>) -> Self {
+        let digest = digest(&principal, vms.as_deref());
+        let mut hash = hex::encode(digest);
+        hash.truncate(HASH_DIGITS);
+        let key = digest[..8].iter().fold(0, |key, byte| key << 8 | u64::from(*byte));
+        Self { principal, vms, hash: hash.into(), key }
+    }
+
+    /// The same filter under other grants.
+    pub(super) fn under(&self, principal: Arc<Principal>) -> Self {
+        Self::new(principal, self.vms.clone())
+    }
+
+    pub(super) fn sees(&self, vm: &VmName) -> bool {
+        self.vms.as_ref().is_none_or(|vms| vms.contains(vm)) && self.principal.vms.allows(vm)
+    }
+
+    /// The hash as clients get it: the same on every replica.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The hash as a key.
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+/// The order in which globs and names are written does not matter; neither character 0 nor 1 is in any of them.
+fn digest(principal: &Principal, vms: Option<&[VmName]>) -> [u8; 32] {
+    let mut globs: Vec<&str> = principal.vms.globs().iter().map(AsRef::as_ref).collect();
+    globs.sort_unstable();
+    globs.dedup();
+    let mut names: Vec<&str> = vms.unwrap_or_default().iter().map(VmName::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    let filter = if vms.is_some() { "\u{1}only" } else { "\u{1}all" };
+    let text: String = globs.into_iter().chain([filter]).chain(names).flat_map(|part| [part, "\0"]).collect();
+    Sha256::digest(text).into()
+}
