@@ -15,4 +15,5 @@ pub mod tracker;
 
 pub mod journal;
 
+pub mod fleet;
 pub mod hub;
