@@ -17,3 +17,5 @@ pub mod journal;
 
 pub mod fleet;
 pub mod hub;
+
+pub mod edge;

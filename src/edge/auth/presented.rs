@@ -1,0 +1,133 @@
+//! What credential a request shows, and where.
+
+use axum::extract::Query;
+use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use http::{HeaderMap, Uri};
+
+use super::keys::PREFIX;
+use crate::model::Secret;
+use crate::telemetry::AuthMethod;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Query keys under which people send credentials.
+const QUERY_KEYS: [&str; 4] = ["api_key", "key", "token", "access_token"];
+
+/// The one credential of a request.
+#[derive(Debug)]
+pub(super) struct Presented {
+    pub(super) method: AuthMethod,
+    pub(super) secret: Secret,
+}
+
+/// Why no credential could be taken from a request that shows something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// A credential in the query: it is in logs and histories by now (G41).
+    InQuery,
+    /// Several that differ: which one counts would be a guess (G31).
+    Several,
+    /// An `Authorization` that is no `Bearer`, or bytes that are no text.
+    Malformed(AuthMethod),
+}
+
+/// The credential that `headers` show, if any.
+pub(super) fn presented(headers: &HeaderMap, uri: &Uri, cookie: &str) -> Result<Option<Presented>, Unfit> {
+    if in_query(uri) {
+        return Err(Unfit::InQuery);
+    }
+    let mut found: Option<Presented> = None;
+    let mut show = |method: AuthMethod, text: Option<&str>| {
+        let text = text.ok_or(Unfit::Malformed(method))?;
+        match &found {
+            // The same key in both headers is no contradiction.
+            Some(first) if first.secret.matches(text) => Ok(()),
+            Some(_) => Err(Unfit::Several),
+            None => {
+                found = Some(Presented { method, secret: Secret::new(text) });
+                Ok(())
+            }
+        }
+    };
+    for value in headers.get_all(AUTHORIZATION) {
+        show(AuthMethod::Bearer, value.to_str().ok().and_then(bearer))?;
+    }
+    for value in headers.get_all(X_API_KEY) {
+        show(AuthMethod::ApiKey, value.to_str().ok().map(str::trim))?;
+    }
+    // Cookies that are no text are not ours.
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    for (name, value) in lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')) {
+        if name == cookie {
+            show(AuthMethod::Session, Some(value))?;
+        }
+    }
+    Ok(found)
+}
+
+/// The token in `Bearer <token>` (RFC 6750, 2.1; the scheme in any case, RFC 9110, 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn in_query(uri: &Uri) -> bool {
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
+        // What cannot be read cannot be cleared.
+        return true;
+    };
+    pairs.iter().any(|(key, value)| {
+        QUERY_KEYS.iter().any(|bad| key.eq_ignore_ascii_case(bad)) || value.trim_start().starts_with(PREFIX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::{Unfit, presented};
+    use crate::telemetry::AuthMethod;
+
+    fn shown(uri: &str, headers: &[(&str, &str)]) -> Result<Option<(AuthMethod, String)>, Unfit> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
+        presented(request.headers(), request.uri(), "gatewatch")
+            .map(|found| found.map(|found| (found.method, found.secret.expose().to_owned())))
+    }
+
+    #[test]
+    fn one_credential_is_found_wherever_it_may_be() {
+        let found = |method, text: &str| Ok(Some((method, text.to_owned())));
+        assert_eq!(shown("/", &[]), Ok(None));
+        assert_eq!(shown("/?interval=5&vm=a", &[("cookie", "other=1; gatewatchx=2")]), Ok(None));
+        assert_eq!(shown("/", &[("authorization", "Bearer gw_a_b")]), found(AuthMethod::Bearer, "gw_a_b"));
+        assert_eq!(shown("/", &[("authorization", "bearer  gw_a_b ")]), found(AuthMethod::Bearer, "gw_a_b"));
+        assert_eq!(shown("/", &[("x-api-key", "gw_a_b")]), found(AuthMethod::ApiKey, "gw_a_b"));
+        assert_eq!(shown("/", &[("cookie", "a=b; gatewatch=c; d=e")]), found(AuthMethod::Session, "c"));
+        let same = [("authorization", "Bearer gw_a_b"), ("x-api-key", "gw_a_b")];
+        assert_eq!(shown("/", &same), found(AuthMethod::Bearer, "gw_a_b"));
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_misplaced_is_not_taken() {
+        let several: [&[(&str, &str)]; 4] = [
+            &[("authorization", "Bearer gw_a_b"), ("x-api-key", "gw_a_c")],
+            &[("authorization", "Bearer gw_a_b"), ("authorization", "Bearer gw_a_c")],
+            &[("authorization", "Bearer gw_a_b"), ("cookie", "gatewatch=c")],
+            &[("cookie", "gatewatch=c; gatewatch=d")],
+        ];
+        for headers in several {
+            assert_eq!(shown("/", headers), Err(Unfit::Several), "{headers:?}");
+        }
+        for scheme in ["Basic YTpi", "Bearer", "gw_a_b", ""] {
+            let malformed = Err(Unfit::Malformed(AuthMethod::Bearer));
+            assert_eq!(shown("/", &[("authorization", scheme)]), malformed, "{scheme}");
+        }
+        for query in ["api_key=1", "KEY=1", "a=b&token=", "access_token=x", "vm=gw_a_b", "vm=%67w_a_b", "x=+gw_a_b"] {
+            assert_eq!(shown(&format!("/?{query}"), &[]), Err(Unfit::InQuery), "{query}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Every layer, on one screen.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, StatusCode};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+
+use super::auth::authenticate;
+use super::problem::MEDIA_TYPE;
+use super::record::record;
+use super::{EdgeState, Problem};
+
+/// Puts the edge around `router`: every route and the fallback. Outermost first.
+///
+/// Public routes need nothing more; every other route carries [`super::require`].
+pub fn layers(router: Router, edge: EdgeState) -> Router {
+    let stack = ServiceBuilder::new()
+        // Outermost: every line of the log and every answer carries the id, errors in their document.
+        .layer(from_fn(identify))
+        // Outside all that can answer by itself: a 401, 413, 500 or 503 needs them as much as a page does.
+        .layer(from_fn_with_state(edge.clone(), secure))
+        // The client's address goes here: known to the log and the limits, decided once.
+        // Access log and metrics must see what the layers below answer: 401, 413, 429, 500, 503.
+        .layer(from_fn_with_state(edge.clone(), record))
+        // Inside log and metrics, so that a panic is counted; outside the rest, so that a panic there is caught too.
+        .layer(CatchPanicLayer::custom(panicked))
+        // CORS goes here: errors of what is below must be readable by an allowed origin (G45).
+        // The rate limit per address goes here: before auth, so that guessing is slow.
+        // To the head of the answer only; a stream may last. Around auth, which may one day wait for a key set.
+        .layer(from_fn_with_state(edge.clone(), in_time))
+        // Before the body: nobody's body is read before it is known who sends it.
+        .layer(from_fn_with_state(edge.clone(), authenticate))
+        // Innermost: it wraps the body that the handler reads.
+        .layer(RequestBodyLimitLayer::new(edge.settings().body_limit));
+    router.layer(stack)
+}
+
+/// The id of one request: 128 random bits as hex. Always ours: a client's own would let it forge joins in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Header that carries the request id.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Text of a bare error answer that is taken over into its problem document, in bytes.
+const MAX_BARE_TEXT: u64 = 1024;
+
+async fn identify(mut request: Request, next: Next) -> Response {
+    let id = RequestId(format!("{:032x}", rand::random::<u128>()).into());
+    let value = HeaderValue::from_str(id.as_str()).expect("hex digits");
+    request.headers_mut().insert(X_REQUEST_ID, value.clone());
+    request.extensions_mut().insert(id.clone());
+    let mut response = as_problem(next.run(request).await, &id).await;
+    response.headers_mut().insert(X_REQUEST_ID, value);
+    response
+}
+
+/// Writes the id into a problem document, and makes one of an error that has none (a bare 404, an extractor's text).
+async fn as_problem(response: Response, id: &RequestId) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let problem = match parts.extensions.remove::<Problem>() {
+        Some(problem) => problem,
+        None => match bare_text(&parts.headers, &body) {
+            Bare::No => return Response::from_parts(parts, body),
+            Bare::Empty => Problem::of_status(status),
+            Bare::Text => match axum::body::to_bytes(body, MAX_BARE_TEXT as usize).await {
+                Ok(text) if status.is_client_error() => {
+                    Problem::of_status(status).detail(String::from_utf8_lossy(&text))
+                }
+                _ => Problem::of_status(status),
+            },
+        },
+    };
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(problem.document(Some(id.as_str()))))
+}
+
+enum Bare {
+    No,
+    Empty,
+    Text,
+}
+
+fn bare_text(headers: &HeaderMap, body: &Body) -> Bare {
+    let size = body.size_hint().exact();
+    match headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().starts_with(b"text/plain")) {
+        None if size == Some(0) => Bare::Empty,
+        Some(true) if size.is_some_and(|bytes| bytes <= MAX_BARE_TEXT) => Bare::Text,
+        _ => Bare::No,
+    }
+}
+
+/// Sets the security headers that the handler did not set itself.
+async fn secure(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut default = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    default(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(REFERRER_POLICY, "no-referrer");
+    default(X_FRAME_OPTIONS, "DENY");
+    default(CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'");
+    // What is behind a credential must stay in no cache (G69); streams and public assets set their own.
+    default(CACHE_CONTROL, "no-store");
+    if edge.settings().hsts {
+        default(STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
+    response
+}
+
+/// 503 if the head of the answer takes too long.
+async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
+    let limit = edge.settings().head_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!(?limit, "no answer in time");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The answer took too long").into_response()
+        }
+    }
+}
+
+/// 500 for a handler that panicked. The text of the panic is for the log alone.
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    tracing::error!(panic = text, "a handler panicked");
+    Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+}

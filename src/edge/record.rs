@@ -1,0 +1,120 @@
+//! The access log and the HTTP metrics: one line and one count for every request, however it ends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::Method;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::{EdgeState, RequestId};
+use crate::telemetry::metrics::LabelSet;
+use crate::telemetry::{AuthMethod, AuthOutcome};
+
+/// The status counted for a client that left before the head of its answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// What auth found out about a request, for log and metrics. Never a secret.
+#[derive(Clone, Debug)]
+pub(super) struct AuthNote {
+    pub(super) method: AuthMethod,
+    /// `None`: no credential was shown, and none was needed.
+    pub(super) outcome: Option<AuthOutcome>,
+    pub(super) principal: Option<Arc<str>>,
+}
+
+/// Where the layers inside leave their note. It lies in the request's extensions, so that it is there even if no
+/// response comes back (a panic, a timeout, a client that left).
+#[derive(Clone, Debug)]
+pub(super) struct AuthNotes(Arc<Mutex<AuthNote>>);
+
+impl AuthNotes {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(AuthNote { method: AuthMethod::None, outcome: None, principal: None })))
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut AuthNote)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, next: Next) -> Response {
+    let notes = AuthNotes::new();
+    request.extensions_mut().insert(notes.clone());
+    let extensions = request.extensions();
+    let mut entry = Entry {
+        began: Instant::now(),
+        method: known_method(request.method()),
+        route: extensions.get::<MatchedPath>().cloned(),
+        id: extensions.get::<RequestId>().cloned(),
+        peer: extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip()),
+        status: CLIENT_LEFT,
+        notes,
+        edge,
+    };
+    let id = entry.id.as_ref().map_or("", RequestId::as_str);
+    let span = tracing::info_span!("request", request_id = id);
+    let response = next.run(request).instrument(span).await;
+    entry.status = response.status().as_u16();
+    response
+}
+
+/// Written when it is dropped: after the answer, or when the client left and the request with it.
+struct Entry {
+    began: Instant,
+    method: &'static str,
+    route: Option<MatchedPath>,
+    id: Option<RequestId>,
+    peer: Option<IpAddr>,
+    status: u16,
+    notes: AuthNotes,
+    edge: EdgeState,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // The path itself, and above all the query, may hold anything: neither is written anywhere (G43).
+        let route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str);
+        let seconds = self.began.elapsed().as_secs_f64();
+        let http = self.edge.http_metrics();
+        http.requests.count(route, self.method, self.status);
+        http.duration.observe(route, seconds);
+
+        let mut note = None;
+        self.notes.change(|found| note = Some(found.clone()));
+        let (method, outcome, principal) =
+            note.map_or((AuthMethod::None, None, None), |note| (note.method, note.outcome, note.principal));
+        if let Some(outcome) = outcome {
+            self.edge.auth_metrics().attempts.of(method, outcome).inc();
+        }
+        tracing::info!(
+            target: "gatewatch::access",
+            method = self.method,
+            route,
+            status = self.status,
+            ms = (seconds * 1e6).round() / 1e3,
+            request_id = self.id.as_ref().map(RequestId::as_str),
+            peer = self.peer.map(tracing::field::display),
+            principal = principal.as_deref(),
+            auth = method.as_str(),
+            auth_outcome = outcome.map(LabelSet::as_str),
+        );
+    }
+}
+
+/// The method as a label: a client may send any token as a method, and must not make series with it.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
