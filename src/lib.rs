@@ -1,7 +1,7 @@
 //! gatewatch stands between a fleet of benchmark VMs and the people who watch them.
 //!
 //! Rooms in the order in which data flows; `docs/ARCHITECTURE.md` has the picture and who may import whom:
-//! probe → tracker → event → journal → hub → api, joined by fleet, wrapped by edge and server.
+//! probe → tracker → event → journal → hub → api, joined by [`fleet`], wrapped by [`edge`] and [`server`].
 
 pub mod model;
 
@@ -19,3 +19,4 @@ pub mod fleet;
 pub mod hub;
 
 pub mod edge;
+pub mod server;
