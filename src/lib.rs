@@ -18,5 +18,6 @@ pub mod journal;
 pub mod fleet;
 pub mod hub;
 
+pub mod api;
 pub mod edge;
 pub mod server;

@@ -1,0 +1,92 @@
+//! Routes and handlers: what a caller asks, answered from the hub's views. Nothing here polls a VM.
+//!
+//! May import `model`, `telemetry`, `event`, `journal`, `hub` and `edge`.
+
+mod caller;
+mod health;
+mod page;
+mod poll;
+mod problem;
+mod query;
+mod runs;
+mod sse;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod vms;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+use self::problem::ApiError;
+use crate::edge;
+use crate::hub::Hub;
+use crate::model::Scope::{self, EventsRead, VmsWrite};
+
+pub use self::vms::{RegisterError, RegisterVm};
+
+/// What handlers need; `app` fills it.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Streams and views.
+    pub hub: Arc<Hub>,
+    /// Where VMs to be registered go.
+    pub register: mpsc::Sender<RegisterVm>,
+    /// The latest contents of the files of `[files]`.
+    pub files: watch::Receiver<Arc<FilesView>>,
+    /// What is not ready, each as (what, why); empty when everything is.
+    pub not_ready: watch::Receiver<Vec<(String, String)>>,
+    /// Seconds between live events of a stream that names no interval, 1 to 60.
+    pub default_interval: u8,
+}
+
+/// The local files of `[files]` as last read; `None` for one that is not there or is no JSON.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilesView {
+    /// `benchmark_progress.json`.
+    pub progress: Option<Value>,
+    /// `benchmark_live.json`.
+    pub live: Option<Value>,
+}
+
+/// Every route and the scope that it needs.
+pub fn router(state: ApiState) -> Router {
+    Router::new()
+        // Without a credential: they tell nothing of any VM.
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        // The page that needs no build. It holds no data: what it shows comes over the stream.
+        .route("/", get(page::index))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
+        .route("/page.svg", get(page::icon))
+        // The stream.
+        .route("/api/benchmark-sse", needs(EventsRead, get(sse::open)))
+        // What clients without a stream poll.
+        .route("/api/benchmark-live", needs(EventsRead, get(poll::live)))
+        .route("/api/benchmark-progress", needs(EventsRead, get(poll::progress)))
+        .route("/api/current-run", needs(EventsRead, get(poll::current_run)))
+        .route("/api/tasks", needs(EventsRead, get(poll::tasks)))
+        .route("/api/background-tasks", needs(EventsRead, get(poll::tasks)))
+        .route("/api/probe-vm", needs(EventsRead, get(poll::probe)))
+        .route("/api/vms", needs(EventsRead, get(vms::list)))
+        // What changes something.
+        .route("/api/vms/register", needs(VmsWrite, post(vms::register)))
+        .fallback(async || ApiError::NoSuchRoute)
+        .method_not_allowed_fallback(async || ApiError::WrongMethod)
+        .with_state(state)
+}
+
+/// Health alone: for the administration listener.
+pub fn health_router(state: ApiState) -> Router {
+    Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready)).with_state(state)
+}
+
+/// `routes` behind `scope`.
+fn needs(scope: Scope, routes: MethodRouter<ApiState>) -> MethodRouter<ApiState> {
+    routes.route_layer(edge::require(scope))
+}
