@@ -21,3 +21,6 @@ pub mod hub;
 pub mod api;
 pub mod edge;
 pub mod server;
+
+pub mod app;
+pub mod cli;

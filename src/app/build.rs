@@ -1,0 +1,204 @@
+//! From settings to an app: binds sockets, lays the channels between rooms, starts tasks.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::fleet_task::FleetOwner;
+use super::keys::{self, KeysError};
+use super::routes::{self, Doors};
+use super::{App, Settings};
+use crate::api::FilesView;
+use crate::config::{Config, TlsMode, TlsVersion};
+use crate::edge::{EdgeSettings, EdgeState};
+use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
+use crate::hub::{Hub, HubConfig};
+use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
+use crate::lifecycle::{Readiness, Signals, Tasks};
+use crate::probe;
+use crate::server::{
+    AdminThread, ConnectionLimits, Listener, MinTls, ServerHandle, Serving, TlsError, TlsSettings, dev_certificate,
+    install_crypto, serve,
+};
+use crate::telemetry::Metrics;
+use crate::telemetry::hub::HubMetrics;
+
+/// Registrations that may wait for the fleet's owner.
+const REGISTRATIONS: usize = 16;
+/// Commands that may wait for the fleet's owner.
+const COMMANDS: usize = 4;
+
+/// Why the process cannot start: one readable line each.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket, a folder or a signal handler.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of registered VMs.
+    #[error(transparent)]
+    Registered(#[from] RegisteredError),
+    /// The keys file.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Two metrics of one name: a fault of this program.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl App {
+    /// Binds the sockets and starts the tasks.
+    ///
+    /// # Errors
+    /// One readable line that says what is in the way.
+    pub async fn build(settings: Settings) -> Result<Self, StartError> {
+        let Settings { config, config_path, login_code, signals } = settings;
+        install_crypto();
+        let signals = signals.map_or_else(Signals::install, Ok)?;
+        let metrics = Metrics::new();
+        // Whatever can be in the way is tried before the first task runs, so that a failed start says one thing.
+        let (tls, ca) = tls_settings(&config)?;
+        let (auth, keys, admin_key) = keys::load(&config.auth)?;
+        let file = RegisteredFile::in_dir(&config.data.dir);
+        let registered = file.load()?;
+        let runtime_dir = probe::runtime_dir()?;
+        let listener = Listener::bind(config.server.listen)?;
+        let admin_listener = config.admin.listen.map(Listener::bind).transpose()?;
+
+        let readiness = Readiness::new();
+        let tasks = Tasks::new(&readiness);
+        let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
+        let hub_config = HubConfig { replica: replica_name(), ..HubConfig::default() };
+        let hub = Hub::new(Arc::clone(&journal), hub_config, HubMetrics::new(&metrics.registry)?);
+        let (live, live_receiver) = live_bus();
+        let hub_stop = CancellationToken::new();
+        tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, hub_stop.clone()));
+
+        let files = watch_local_files(&config, &journal, &live, &tasks);
+        let shared = Shared {
+            journal,
+            live,
+            demand: hub.demand(),
+            metrics: metrics.polls.clone(),
+            idle_interval: config.poll.idle_interval,
+            timeout: config.poll.timeout,
+        };
+        let owner = FleetOwner {
+            fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
+            configured: config.vms.clone(),
+            registered,
+            rules: config.register.clone(),
+            file,
+        };
+        let (fleet, commands) = mpsc::channel(COMMANDS);
+        let (register, registrations) = mpsc::channel(REGISTRATIONS);
+        tasks.spawn_essential("fleet", owner.run(registrations, commands));
+
+        let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
+        let doors = Doors { hub: Arc::clone(&hub), register, files, readiness: readiness.watch(), default_interval };
+        let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
+        // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
+        let settings = EdgeSettings { auth, tls: has_tls, hsts: has_tls && !own_ca, ..EdgeSettings::default() };
+        let edge = EdgeState::new(settings, Arc::clone(&keys), &metrics);
+        if let (Some(code), Some(key_id)) = (login_code, admin_key) {
+            edge.sessions().keep_code(&code, &key_id);
+        }
+        let public = routes::public(doors.clone(), edge);
+        let (address, server) = (listener.local_addr(), ServerHandle::new());
+        let serving = Serving {
+            tls: tls.clone(),
+            limits: ConnectionLimits::default(),
+            metrics: metrics.server.clone(),
+            handle: server.clone(),
+        };
+        tasks.spawn_essential("serve", async move {
+            if let Err(error) = serve(listener, public, serving).await {
+                tracing::error!(%error, "the listener failed");
+            }
+        });
+
+        let admin_stop = CancellationToken::new();
+        let admin = admin_listener
+            .map(|listener| AdminThread::start(listener, routes::admin(doors, &metrics), admin_stop.clone()))
+            .transpose()?;
+        Ok(Self {
+            config,
+            config_path,
+            keys,
+            tls,
+            process: metrics.process,
+            ca,
+            address,
+            admin,
+            admin_stop,
+            hub,
+            fleet,
+            tasks,
+            readiness,
+            server,
+            hub_stop,
+            signals,
+        })
+    }
+}
+
+/// How clients and operators tell this process from another: the machine's name and the process id.
+fn replica_name() -> String {
+    let uname = rustix::system::uname();
+    format!("{}-{}", uname.nodename().to_string_lossy(), std::process::id())
+}
+
+/// The lowest TLS version, in the server's words.
+pub(super) fn min_tls(config: &Config) -> MinTls {
+    match config.tls.min_version {
+        TlsVersion::V1_2 => MinTls::V12,
+        TlsVersion::V1_3 => MinTls::V13,
+    }
+}
+
+/// TLS as configured, and the CA if it is one of our own.
+fn tls_settings(config: &Config) -> Result<(Option<TlsSettings>, Option<std::path::PathBuf>), StartError> {
+    let min = min_tls(config);
+    Ok(match &config.tls.mode {
+        TlsMode::Off => (None, None),
+        TlsMode::Files { cert, key } => (Some(TlsSettings::from_files(cert, key, min)?), None),
+        TlsMode::Dev => {
+            let certificate = dev_certificate(&config.data.dir.join("tls"))?;
+            (Some(certificate.tls(min)?), Some(certificate.ca))
+        }
+    })
+}
+
+/// Watches `[files]`, if there are any, and hands their contents to the polling routes.
+fn watch_local_files(
+    config: &Config,
+    journal: &Arc<dyn Journal>,
+    live: &LiveSender,
+    tasks: &Tasks,
+) -> watch::Receiver<Arc<FilesView>> {
+    let (views, seen) = watch::channel(Arc::new(FilesView::default()));
+    if config.files.progress.is_none() && config.files.live.is_none() {
+        return seen;
+    }
+    let (content, mut changed) = watch::channel(FilesContent::default());
+    let files = FilesWatch {
+        progress: config.files.progress.clone(),
+        live_file: config.files.live.clone(),
+        interval: config.poll.interval,
+        journal: Arc::clone(journal),
+        live: live.clone(),
+        content,
+    };
+    tasks.spawn_essential("local files", watch_files(files, tasks.stopping()));
+    tasks.spawn("local files to the API", async move {
+        while changed.changed().await.is_ok() {
+            let FilesContent { progress, live } = changed.borrow_and_update().clone();
+            views.send_replace(Arc::new(FilesView { progress, live }));
+        }
+    });
+    seen
+}

@@ -1,0 +1,137 @@
+//! The one task that owns the fleet: it takes registrations, reloads and the stop, one after the other.
+
+use std::collections::HashSet;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use crate::api::{RegisterError, RegisterVm};
+use crate::config::{Register, VmConfig};
+use crate::fleet::{Fleet, LOCAL_VM, MAX_REGISTERED, RegisteredError, RegisteredFile};
+use crate::model::{RegisteredVm, VmName};
+
+/// What the fleet's owner is told from within the process.
+pub(super) enum FleetCommand {
+    /// The configuration was read anew.
+    Replace {
+        /// Its VMs.
+        vms: Vec<VmConfig>,
+        /// Its rules for registered ones.
+        register: Box<Register>,
+    },
+    /// The process stops.
+    Stop {
+        /// Told when every connection is closed.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// The fleet and what stands behind it.
+pub(super) struct FleetOwner {
+    pub(super) fleet: Fleet,
+    pub(super) configured: Vec<VmConfig>,
+    pub(super) registered: Vec<RegisteredVm>,
+    pub(super) rules: Register,
+    pub(super) file: RegisteredFile,
+}
+
+impl FleetOwner {
+    /// Watches what is configured and registered, then serves commands until the stop.
+    pub(super) async fn run(
+        mut self,
+        mut registrations: mpsc::Receiver<RegisterVm>,
+        mut commands: mpsc::Receiver<FleetCommand>,
+    ) {
+        self.watch_all().await;
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(FleetCommand::Replace { vms, register }) => {
+                        self.configured = vms;
+                        self.rules = *register;
+                        self.watch_all().await;
+                    }
+                    Some(FleetCommand::Stop { done }) => {
+                        self.fleet.stop().await;
+                        // The one who waits may have given up at its deadline.
+                        let _ = done.send(());
+                        return;
+                    }
+                    None => return self.fleet.stop().await,
+                },
+                // Without the API nobody registers any more; commands go on.
+                Some(RegisterVm { vm, reply }) = registrations.recv() => {
+                    let _ = reply.send(self.register(vm).await);
+                }
+            }
+        }
+    }
+
+    /// Makes the fleet what configuration and registrations say; the configuration wins a name.
+    async fn watch_all(&mut self) {
+        let mut wanted = self.configured.clone();
+        let names: HashSet<&VmName> = self.configured.iter().map(|vm| &vm.name).collect();
+        for vm in &self.registered {
+            if names.contains(&vm.name) {
+                warn!(vm = %vm.name, "registered and configured: the configuration holds");
+                continue;
+            }
+            match VmConfig::from_registered(vm, &self.rules) {
+                Ok(config) => wanted.push(config),
+                Err(issues) => {
+                    let issues: Vec<String> = issues.iter().map(ToString::to_string).collect();
+                    error!(vm = %vm.name, mistakes = %issues.join("; "), "a registered VM is not watched");
+                }
+            }
+        }
+        for (vm, error) in self.fleet.replace(wanted).await {
+            error!(%vm, %error, "not watched");
+        }
+    }
+
+    async fn register(&mut self, mut vm: RegisteredVm) -> Result<RegisteredVm, RegisterError> {
+        if !self.rules.enabled {
+            return Err(RegisterError::Invalid("registration is off in this configuration".to_owned()));
+        }
+        // `local` stands for the files of `[files]`, whether or not they are configured now.
+        let registered = self.registered.iter().any(|known| known.name == vm.name);
+        if registered || vm.name.as_str() == LOCAL_VM || self.fleet.names().any(|name| *name == vm.name) {
+            return Err(RegisterError::NameTaken);
+        }
+        let config = VmConfig::from_registered(&vm, &self.rules).map_err(|issues| {
+            let issues: Vec<String> = issues.iter().map(ToString::to_string).collect();
+            RegisterError::Invalid(issues.join("; "))
+        })?;
+        if vm.ssh_user.is_empty() {
+            vm.ssh_user = self.rules.user.to_string();
+        }
+        if self.registered.len() >= MAX_REGISTERED {
+            return Err(RegisterError::Invalid(RegisteredError::Full.to_string()));
+        }
+        let before = self.registered.clone();
+        self.registered.push(vm.clone());
+        // Kept first: a VM that is watched but forgotten by a restart would be a lie to the caller.
+        if let Err(refusal) = self.keep().await {
+            self.registered = before;
+            return Err(refusal);
+        }
+        if let Err(error) = self.fleet.add(config).await {
+            error!(vm = %vm.name, %error, "registered, but not watched: the registration is taken back");
+            self.registered = before;
+            self.keep().await?;
+            return Err(RegisterError::Unavailable(error.to_string()));
+        }
+        info!(vm = %vm.name, host = %vm.ssh_host, "registered");
+        Ok(vm)
+    }
+
+    /// Writes the registrations to their file.
+    async fn keep(&self) -> Result<(), RegisterError> {
+        let (file, registered) = (self.file.clone(), self.registered.clone());
+        let stored = tokio::task::spawn_blocking(move || file.store(&registered)).await;
+        stored.map_err(|error| RegisterError::Unavailable(error.to_string()))?.map_err(|error| {
+            error!(%error, "the registrations cannot be kept");
+            RegisterError::Unavailable("the registration cannot be kept now".to_owned())
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! The composition root: the only room that sees every other. It builds (and may fail), then runs (and may not).
+//!
+//! Build order is the flow's; stop order is refuse, end streams, stop polls, close connections, report.
+
+mod build;
+mod demo;
+mod fleet_task;
+mod keys;
+mod once;
+mod routes;
+mod run;
+
+pub use build::StartError;
+pub use demo::{Demo, DemoOptions, prepare_demo};
+pub use keys::new_key;
+pub use once::{healthcheck, missing_parts, probe_once};
+pub use run::RunError;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::fleet_task::FleetCommand;
+use crate::config::{Config, LogConfig};
+use crate::edge::Keys;
+use crate::hub::Hub;
+use crate::lifecycle::{Readiness, SignalFeed, Signals, Tasks};
+use crate::model::Secret;
+use crate::server::{AdminThread, ServerHandle, TlsSettings};
+use crate::telemetry::{LogFormat, ProcessMetrics, logs};
+
+/// What an app is built from.
+pub struct Settings {
+    /// The configuration.
+    pub config: Config,
+    /// Where it came from: SIGHUP reads it again.
+    pub config_path: Option<PathBuf>,
+    /// A code that signs a browser in as the administrator, any number of times; for `demo`.
+    pub login_code: Option<Secret>,
+    /// Whose signals stop and reload it; `None`: the process's.
+    pub signals: Option<Signals>,
+}
+
+impl Settings {
+    /// Settings that run `config` as the process's own.
+    pub fn new(config: Config, config_path: Option<PathBuf>) -> Self {
+        Self { config, config_path, login_code: None, signals: None }
+    }
+}
+
+/// A gateway whose sockets are bound and whose tasks are about to run.
+pub struct App {
+    config: Config,
+    config_path: Option<PathBuf>,
+    keys: Arc<Keys>,
+    tls: Option<TlsSettings>,
+    process: ProcessMetrics,
+    ca: Option<PathBuf>,
+    address: SocketAddr,
+    admin: Option<AdminThread>,
+    admin_stop: CancellationToken,
+    hub: Arc<Hub>,
+    fleet: mpsc::Sender<FleetCommand>,
+    tasks: Tasks,
+    readiness: Readiness,
+    server: ServerHandle,
+    hub_stop: CancellationToken,
+    signals: Signals,
+}
+
+impl App {
+    /// The URL at which clients connect.
+    ///
+    /// An address that stands for every one of this machine is named `localhost`, as the development certificate is.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        match self.address {
+            any if any.ip().is_unspecified() => format!("{scheme}://localhost:{}", any.port()),
+            address => format!("{scheme}://{address}"),
+        }
+    }
+
+    /// The URL of the administration listener, if there is one.
+    pub fn admin_url(&self) -> Option<String> {
+        self.admin.as_ref().map(|admin| format!("http://{}", admin.local_addr()))
+    }
+
+    /// The CA of a development certificate.
+    pub fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
+    }
+}
+
+/// A feed of signals for tests, and the end that an app listens to.
+pub fn fed_signals() -> (SignalFeed, Signals) {
+    Signals::fed()
+}
+
+/// Starts logging as the configuration says.
+///
+/// # Errors
+/// One readable line.
+pub fn init_logs(config: &LogConfig) -> Result<(), String> {
+    let format = match config.format {
+        crate::config::LogFormat::Text => LogFormat::Text,
+        crate::config::LogFormat::Json => LogFormat::Json,
+    };
+    logs::init(format, config.level.as_str()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,94 @@
+//! What commands do that start no gateway.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::build::min_tls;
+use crate::config::{Config, TlsMode, VmConfig};
+use crate::lifecycle::Signals;
+use crate::model::LogCursor;
+use crate::probe::{Probe, describe, runtime_dir};
+use crate::server::TlsSettings;
+
+/// How long a health check may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Mistakes that only this machine can show: programs that are configured and not installed, a certificate that does
+/// not belong to its key. One line each.
+pub fn missing_parts(config: &Config) -> Vec<String> {
+    let mut missing: Vec<String> = config
+        .vms
+        .iter()
+        .enumerate()
+        .flat_map(|(index, vm)| {
+            Probe::missing_programs(vm).into_iter().map(move |what| format!("vm[{index}] ({}): {what}", vm.name))
+        })
+        .collect();
+    if let TlsMode::Files { cert, key } = &config.tls.mode
+        && let Err(error) = TlsSettings::from_files(cert, key, min_tls(config))
+    {
+        missing.push(format!("tls.cert, tls.key: {error}"));
+    }
+    missing
+}
+
+/// Polls `vm` once. Gives the report as JSON (or, if `raw`, the reply as it came) and whether the VM answered.
+///
+/// # Errors
+/// One readable line, if no poll could be made at all.
+pub async fn probe_once(vm: &VmConfig, timeout: Duration, raw: bool) -> Result<(Vec<u8>, bool), String> {
+    let dir = runtime_dir().map_err(|error| error.to_string())?;
+    let mut probe = Probe::build(vm, &dir).map_err(|error| error.to_string())?;
+    let cursors: Vec<LogCursor> = vm.benchmark_log.iter().map(|path| LogCursor::start(path)).collect();
+    let mut signals = Signals::install().map_err(|error| error.to_string())?;
+    let outcome = tokio::select! {
+        outcome = ask(&mut probe, &cursors, timeout, raw) => outcome,
+        // The connection is closed below all the same: nothing of it may stay.
+        _ = signals.next() => Err("interrupted".to_owned()),
+    };
+    probe.close().await;
+    outcome
+}
+
+async fn ask(probe: &mut Probe, cursors: &[LogCursor], limit: Duration, raw: bool) -> Result<(Vec<u8>, bool), String> {
+    if raw {
+        return Ok(match probe.raw(cursors, limit).await {
+            Ok(bytes) => (bytes, true),
+            Err(failure) => (failure.to_string().into_bytes(), false),
+        });
+    }
+    let report = probe.poll(1, cursors, false, limit).await;
+    let answered = report.outcome.is_ok();
+    Ok((serde_json::to_vec_pretty(&describe(&report)).map_err(|error| error.to_string())?, answered))
+}
+
+/// Asks the administration listener at `listen` whether the process is alive.
+///
+/// # Errors
+/// One readable line that says what is wrong.
+pub async fn healthcheck(listen: Option<SocketAddr>) -> Result<(), String> {
+    let listen = listen.ok_or("there is no administration listener to ask: [admin] listen is off")?;
+    let ask = async {
+        let mut stream = TcpStream::connect(listen).await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut head = [0; 32];
+        let mut filled = 0;
+        while filled < head.len() {
+            match stream.read(&mut head[filled..]).await? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        Ok::<_, io::Error>(String::from_utf8_lossy(&head[..filled]).into_owned())
+    };
+    match tokio::time::timeout(HEALTH_TIMEOUT, ask).await {
+        Err(_) => Err(format!("{listen} did not answer within {HEALTH_TIMEOUT:?}")),
+        Ok(Err(error)) => Err(format!("{listen}: {error}")),
+        Ok(Ok(head)) if head.starts_with("HTTP/1.1 200") => Ok(()),
+        Ok(Ok(head)) => Err(format!("{listen} answered {:?}", head.lines().next().unwrap_or_default())),
+    }
+}

@@ -1,0 +1,66 @@
+//! Which routes stand behind which door.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::get;
+use tokio::sync::{mpsc, watch};
+
+use crate::api::{self, ApiState, FilesView, RegisterVm};
+use crate::edge::{self, EdgeState};
+use crate::hub::{Cut, Hub};
+use crate::server::Connection;
+use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
+
+/// What the routes lead to.
+#[derive(Clone)]
+pub(super) struct Doors {
+    pub(super) hub: Arc<Hub>,
+    pub(super) register: mpsc::Sender<RegisterVm>,
+    pub(super) files: watch::Receiver<Arc<FilesView>>,
+    pub(super) readiness: watch::Receiver<Vec<(String, String)>>,
+    pub(super) default_interval: u8,
+}
+
+impl From<Doors> for ApiState {
+    fn from(doors: Doors) -> Self {
+        Self {
+            hub: doors.hub,
+            register: doors.register,
+            files: doors.files,
+            not_ready: doors.readiness,
+            default_interval: doors.default_interval,
+        }
+    }
+}
+
+/// The public listener: every route, behind the whole edge.
+pub(super) fn public(doors: Doors, edge: EdgeState) -> Router {
+    let routes = api::router(doors.into()).merge(edge::session_routes(edge.clone()));
+    edge::layers(routes.layer(from_fn(lend_cut)), edge)
+}
+
+/// The hub knows no connection and the server no stream: here one's way to end a connection becomes the other's.
+async fn lend_cut(mut request: Request, next: Next) -> Response {
+    if let Some(connection) = request.extensions().get::<Connection>().cloned() {
+        request.extensions_mut().insert(Cut::new(move || connection.cut()));
+    }
+    next.run(request).await
+}
+
+/// The administration listener: health and metrics, without a key, for whoever reaches loopback.
+pub(super) fn admin(doors: Doors, metrics: &Metrics) -> Router {
+    let registry = metrics.registry.clone();
+    let ready = metrics.process.ready.clone();
+    let readiness = doors.readiness.clone();
+    let scrape = move || {
+        ready.set(i64::from(readiness.borrow().is_empty()));
+        let text = encode(&registry);
+        async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], text) }
+    };
+    api::health_router(doors.into()).route("/metrics", get(scrape))
+}
