@@ -1,0 +1,24 @@
+//! One binary, one file per promise. `lab` builds the real test VM; `support` starts gateways and clients.
+
+// Helpers of tests fail by panicking; clippy allows that only inside test functions themselves.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+// A test owns its tasks by holding their handles; nothing here is anybody's API.
+#![allow(clippy::disallowed_methods, unreachable_pub, reason = "this is a test binary")]
+
+mod lab;
+mod support;
+
+mod bad_input;
+mod browser;
+mod command_line;
+mod lab_faults;
+mod lab_run;
+mod layering;
+mod metrics;
+mod polling_routes;
+mod problems;
+mod registration;
+mod reload;
+mod shutdown;
+mod stream_contract;
+mod timeline;
