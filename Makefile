@@ -1,0 +1,51 @@
+# `make demo` and `make test` are all a newcomer needs; each installs what it needs from Debian, or says what is missing.
+
+CARGO ?= cargo
+# What the tests drive for real. Installing openssh-server starts the system's own sshd, as Debian does; the tests use
+# one of their own on loopback.
+# docker-cli is a package of its own from Debian 13 on; a name with `?` is passed over where there is none.
+TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal procps curl chromium chromium-driver
+BUILD_PACKAGES = gcc libc6-dev make
+# ssh to reach VMs, curl to look at events.
+RUN_PACKAGES = openssh-client curl
+
+.PHONY: help build demo test lab bench install-build install-run install-test
+
+help:
+	@echo "make demo    watch a simulated fleet in this terminal's browser or with curl"
+	@echo "make test    every test, against real sshd, Docker Engine and Chromium"
+	@echo "make lab     a real test VM on this machine, for people, with a configuration that watches it"
+	@echo "make bench   figures: log parsing, one poll, delivery"
+	@echo "make build   the release binary: target/release/gatewatch"
+
+build: install-build install-run
+	$(CARGO) build --release --locked
+
+demo: install-build install-run
+	$(CARGO) run --locked --quiet -- demo
+
+test: install-build install-test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+	@rm -f target/tmp/skipped
+	$(CARGO) test --locked
+	@[ ! -s target/tmp/skipped ] || { echo "NOT RUN: $$(wc -l < target/tmp/skipped) tests of the real VM:"; cat target/tmp/skipped; }
+
+lab: install-build install-test
+	$(CARGO) build --locked --quiet --bin gatewatch --example lab
+	$(CARGO) run --locked --quiet --example lab -- --loop --serve target/debug/gatewatch
+
+bench: install-build install-test
+	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out
+	$(CARGO) bench --locked --bench report
+
+install-build:
+	@docker/install-packages "$(BUILD_PACKAGES)"
+	@docker/check-rust "$(CARGO)"
+
+install-run:
+	@docker/install-packages "$(RUN_PACKAGES)"
+
+install-test:
+	@docker/check-rust "$(CARGO)" fmt clippy
+	@docker/install-packages "$(TEST_PACKAGES)"
