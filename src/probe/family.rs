@@ -3,6 +3,9 @@
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::Child;
 
+/// How often the descendants of a process that is ended are looked for: one more than they are deep, with room.
+const ROUNDS: usize = 8;
+
 /// A child that leads a process group of its own, and everything it started: ended with this value.
 #[derive(Debug)]
 pub(super) struct Family(Option<Pid>);
@@ -22,11 +25,23 @@ impl Family {
     /// Ends it now. Its child is still to be waited for.
     pub(super) fn end(&mut self) {
         let Some(head) = self.0.take() else { return };
-        // `timeout` leads a group of its own, so the child's group is not all of it.
-        let descendants = descendants(head);
-        // Each may be gone already.
+        // `timeout` leads a group of its own, so the child's group is not all of it. Stopped, a process starts no other
+        // while it is looked for, and what it started just before is found in the next round. Each may be gone already.
+        let _ = kill_process_group(head, Signal::STOP);
+        let mut known: Vec<Pid> = Vec::new();
+        for _ in 0..ROUNDS {
+            let found = descendants(head);
+            let fresh: Vec<Pid> = found.into_iter().filter(|process| !known.contains(process)).collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for process in &fresh {
+                let _ = kill_process(*process, Signal::STOP);
+            }
+            known.extend(fresh);
+        }
         let _ = kill_process_group(head, Signal::KILL);
-        for process in descendants {
+        for process in known {
             let _ = kill_process(process, Signal::KILL);
         }
     }
