@@ -1,36 +1,43 @@
 //! A real browser signs in by the link that `demo` prints and watches with its own `EventSource`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::{Browser, Gateway};
 
-const VM: &str = "
-[[vm]]
-name = \"waa-1\"
-transport = \"simulated\"
-[vm.simulated]
-speed = \"5\"
-once = true
-";
+const TLS: &str = "mode = \"dev\"";
+
+/// A VM whose script begins once the page is surely there (a busy machine may take seconds to load it), and then runs
+/// three times as fast as the clock, so that each stage lasts longer than a poll interval.
+fn vm() -> String {
+    let begins = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 6;
+    format!(
+        "[[vm]]\nname = \"waa-1\"\ntransport = \"simulated\"\n[vm.simulated]\nspeed = \"3\"\nonce = true\nstarted = \"{begins}\"\n"
+    )
+}
+
+/// Whether the page's list of events has a status of that stage.
+fn told(stage: &str) -> String {
+    format!(
+        "return [...document.querySelectorAll('[data-event=status]')].some((item) => item.textContent.endsWith(' {stage}'))"
+    )
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_sees_the_whole_timeline_through_event_source_over_tls() {
-    let gateway = Gateway::start_with(VM, "mode = \"dev\"").await;
     let browser = Browser::start().await;
+    let gateway = Gateway::start_with(&vm(), TLS).await;
     browser.open(&gateway.login_url()).await;
-    let stage = |stage: &str| {
-        format!("return document.querySelector('tr[data-vm=\"waa-1\"]')?.cells[1].textContent === '{stage}'")
-    };
-    for name in ["starting", "ready", "running"] {
-        browser.wait_for(Duration::from_secs(20), &stage(name)).await;
+    for stage in ["off", "starting", "ready", "running"] {
+        browser.wait_for(Duration::from_secs(30), &told(stage)).await;
     }
     browser
         .wait_for(Duration::from_secs(20), "return document.querySelector('[data-event=task_complete]') !== null")
         .await;
     browser.screenshot("page-running.png").await;
-    browser.wait_for(Duration::from_secs(30), &stage("complete")).await;
-    let completions = browser.run("return document.querySelectorAll('[data-event=task_complete]').length").await;
-    assert_eq!(completions, 30);
+    let complete = "return document.querySelector('tr[data-vm=\"waa-1\"]')?.cells[1].textContent === 'complete'";
+    browser.wait_for(Duration::from_secs(30), complete).await;
+    let completed = browser.run("return document.querySelector('tr[data-vm=\"waa-1\"]').cells[4].textContent").await;
+    assert_eq!(completed, "30 of 30");
     assert_eq!(browser.run("return document.getElementById('connection').dataset.state").await, "live");
     browser.screenshot("page-complete.png").await;
     drop(browser);
@@ -39,11 +46,11 @@ async fn a_browser_sees_the_whole_timeline_through_event_source_over_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_without_a_session_is_told_that_it_is_signed_out() {
-    let gateway = Gateway::start_with(VM, "mode = \"dev\"").await;
     let browser = Browser::start().await;
+    let gateway = Gateway::start_with(&vm(), TLS).await;
     browser.open(&gateway.url("/")).await;
     let state = "return document.getElementById('connection').textContent.includes('signed out')";
-    browser.wait_for(Duration::from_secs(10), state).await;
+    browser.wait_for(Duration::from_secs(20), state).await;
     drop(browser);
     gateway.stop().await;
 }

@@ -1,5 +1,5 @@
 //! The timeline that the old server's clients know, from a simulated VM through the whole pipeline to a stream: 1 s here
-//! is 5 s there.
+//! is 4 s there, so that each stage lasts longer than a poll interval.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const VM: &str = "
 name = \"waa-1\"
 transport = \"simulated\"
 [vm.simulated]
-speed = \"5\"
+speed = \"4\"
 once = true
 ";
 

@@ -32,7 +32,7 @@ impl Browser {
                 rest.trim_end_matches('.').parse::<u16>().ok()
             })
             .expect("chromedriver says its port");
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = super::plain();
         let profile_arg = format!("--user-data-dir={}", profile.path().display());
         let args = [
             "--headless",
