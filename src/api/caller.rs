@@ -8,10 +8,7 @@ use axum::http::request::Parts;
 use super::problem::ApiError;
 use super::{ApiState, FilesView, query};
 use crate::hub::VmEntry;
-use crate::model::{Principal, Stage, VmName};
-
-/// The VM that stands for the files of `[files]` (SEMANTICS, section 8); a grant that covers its name covers them.
-const LOCAL_VM: &str = "local";
+use crate::model::{LOCAL_VM, Principal, Stage, VmName};
 
 /// The principal that the edge found.
 pub(super) struct Caller(pub(super) Arc<Principal>);
@@ -55,7 +52,7 @@ impl FromRequestParts<ApiState> for Selection {
         let Caller(principal) = Caller::from_request_parts(parts, state).await?;
         let Pairs(pairs) = Pairs::from_request_parts(parts, state).await?;
         let wanted = query::vm(&pairs)?;
-        let local = VmName::new(LOCAL_VM).expect("letters are a name");
+        let local = VmName::new(LOCAL_VM).expect("a constant of letters alone is a name");
         let files = if principal.vms.allows(&local) { state.files.borrow().clone() } else { Arc::default() };
         select(state.hub.vms(&principal.vms), files, wanted)
     }

@@ -7,8 +7,8 @@ use tracing::{error, info, warn};
 
 use crate::api::{RegisterError, RegisterVm};
 use crate::config::{Register, VmConfig};
-use crate::fleet::{Fleet, LOCAL_VM, MAX_REGISTERED, RegisteredError, RegisteredFile};
-use crate::model::{RegisteredVm, VmName};
+use crate::fleet::{Fleet, MAX_REGISTERED, RegisteredError, RegisteredFile};
+use crate::model::{LOCAL_VM, RegisteredVm, VmName};
 
 /// What the fleet's owner is told from within the process.
 pub(super) enum FleetCommand {

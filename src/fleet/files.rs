@@ -14,13 +14,12 @@ use tracing::warn;
 
 use crate::event::Position;
 use crate::journal::{Journal, LiveReport, LiveSender};
-use crate::model::{ActiveError, ErrorCode, ProgressView, RunId, Stage, TaskView, Timestamp, VmFacts, VmName, VmView};
+use crate::model::{
+    ActiveError, ErrorCode, LOCAL_VM, ProgressView, RunId, Stage, TaskView, Timestamp, VmFacts, VmName, VmView,
+};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
-
-/// The name of the VM that the files form.
-pub const LOCAL_VM: &str = "local";
 
 /// What the files last held; `None` if a file is not configured, not there, or not JSON.
 #[derive(Clone, Debug, Default, PartialEq)]

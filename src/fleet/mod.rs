@@ -10,7 +10,7 @@ mod registered;
 mod schedule;
 
 pub use commits::Identity;
-pub use files::{FilesContent, FilesWatch, LOCAL_VM, watch_files};
+pub use files::{FilesContent, FilesWatch, watch_files};
 pub use poller::Shared;
 pub use registered::{MAX_REGISTERED, RegisteredError, RegisteredFile};
 

@@ -27,4 +27,4 @@ pub use secret::Secret;
 pub use stage::Stage;
 pub use time::Timestamp;
 pub use view::{ActiveError, ProgressView, TaskView, VmFacts, VmView};
-pub use vm::{InvalidHost, InvalidName, InvalidUser, RegisteredVm, RunId, SshHost, SshUser, VmId, VmName};
+pub use vm::{InvalidHost, InvalidName, InvalidUser, LOCAL_VM, RegisteredVm, RunId, SshHost, SshUser, VmId, VmName};

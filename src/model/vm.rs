@@ -54,6 +54,9 @@ impl From<VmName> for String {
     }
 }
 
+/// The name of the VM that stands for the files of `[files]`; a grant that covers it covers them.
+pub const LOCAL_VM: &str = "local";
+
 /// A VM's immutable identity, made at first sight and kept in the journal. It keys cursor, lease and subject.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
