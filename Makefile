@@ -4,7 +4,8 @@ CARGO ?= cargo
 # What the tests drive for real. Installing openssh-server starts the system's own sshd, as Debian does; the tests use
 # one of their own on loopback.
 # docker-cli is a package of its own from Debian 13 on; a name with `?` is passed over where there is none.
-TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal procps curl chromium chromium-driver
+TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal procps curl chromium chromium-driver \
+	haproxy sslscan testssl.sh slowhttptest openssl
 BUILD_PACKAGES = gcc libc6-dev make
 # ssh to reach VMs, curl to look at events.
 RUN_PACKAGES = openssh-client curl

@@ -99,6 +99,7 @@ async fn open(hub: &Arc<Hub>, count: usize) -> Result<Vec<Body>> {
     let principal = Arc::new(Principal {
         kind: PrincipalKind::ApiKey,
         name: "watcher".into(),
+        issuer: None,
         scopes: [Scope::EventsRead].into_iter().collect(),
         vms: VmGrant::all(),
         expires_at: None,

@@ -102,7 +102,8 @@ impl App {
         let doors = Doors { hub: Arc::clone(&hub), register, files, readiness: readiness.watch(), default_interval };
         let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
         // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
-        let settings = EdgeSettings { auth, tls: has_tls, hsts: has_tls && !own_ca, ..EdgeSettings::default() };
+        let hsts = has_tls && !own_ca && config.tls.hsts;
+        let settings = EdgeSettings { auth, tls: has_tls, hsts, ..EdgeSettings::default() };
         let edge = EdgeState::new(settings, Arc::clone(&keys), &metrics);
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.sessions().keep_code(&code, &key_id);
@@ -165,7 +166,7 @@ fn tls_settings(config: &Config) -> Result<(Option<TlsSettings>, Option<std::pat
     let min = min_tls(config);
     Ok(match &config.tls.mode {
         TlsMode::Off => (None, None),
-        TlsMode::Files { cert, key } => (Some(TlsSettings::from_files(cert, key, min)?), None),
+        TlsMode::Files(files) => (Some(TlsSettings::from_files(&files.cert, &files.key, min)?), None),
         TlsMode::Dev => {
             let certificate = dev_certificate(&config.data.dir.join("tls"))?;
             (Some(certificate.tls(min)?), Some(certificate.ca))

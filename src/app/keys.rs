@@ -29,6 +29,7 @@ pub enum KeysError {
 pub(super) fn load(config: &AuthConfig) -> Result<(AuthMode, Arc<Keys>, Option<String>), KeysError> {
     match &config.access {
         Access::Open => Ok((AuthMode::Open, Arc::new(Keys::none()), None)),
+        Access::Tokens => Ok((AuthMode::Keys, Arc::new(Keys::none()), None)),
         Access::Keys(path) => {
             let entries = KeysFile::load(path)?;
             let admin = entries.iter().find(|entry| entry.scopes.allow(Scope::Admin)).map(|entry| entry.id.clone());

@@ -28,8 +28,8 @@ pub fn missing_parts(config: &Config) -> Vec<String> {
             Probe::missing_programs(vm).into_iter().map(move |what| format!("vm[{index}] ({}): {what}", vm.name))
         })
         .collect();
-    if let TlsMode::Files { cert, key } = &config.tls.mode
-        && let Err(error) = TlsSettings::from_files(cert, key, min_tls(config))
+    if let TlsMode::Files(files) = &config.tls.mode
+        && let Err(error) = TlsSettings::from_files(&files.cert, &files.key, min_tls(config))
     {
         missing.push(format!("tls.cert, tls.key: {error}"));
     }

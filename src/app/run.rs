@@ -112,15 +112,13 @@ impl App {
     /// Puts keys and certificate of the files in use in force; streams of keys that went or changed are told. The
     /// files themselves are those that the process started with.
     fn reload_secrets(&self) -> Result<(), String> {
-        if let (TlsMode::Files { cert, key }, Some(tls)) = (&self.config.tls.mode, &self.tls) {
-            tls.reload_files(cert, key, min_tls(&self.config)).map_err(|error| error.to_string())?;
+        if let (TlsMode::Files(files), Some(tls)) = (&self.config.tls.mode, &self.tls) {
+            tls.reload_files(&files.cert, &files.key, min_tls(&self.config)).map_err(|error| error.to_string())?;
         }
         let Access::Keys(path) = &self.config.auth.access else { return Ok(()) };
         self.keys.replace(super::keys::load_set(path).map_err(|error| error.to_string())?);
         let now = Timestamp::from(SystemTime::now());
-        for name in self.hub.principals() {
-            self.hub.grants_changed(&name, self.keys.principal(&name, now));
-        }
+        self.hub.reconsider(|principal| self.keys.renewed(principal, now));
         Ok(())
     }
 

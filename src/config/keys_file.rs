@@ -185,12 +185,12 @@ fn hash(text: &str) -> Result<[u8; 32], &'static str> {
     hex::decode_to_slice(text, &mut hash).map(|()| hash).map_err(|_| "is not a SHA-256 of 64 hex digits")
 }
 
-fn scope(text: &str) -> Result<Scope, String> {
+pub(super) fn scope(text: &str) -> Result<Scope, String> {
     let all = || Scope::ALL.map(Scope::as_str).join(", ");
     Scope::parse(text).ok_or_else(|| format!("is not one of {}", all()))
 }
 
-fn glob(text: &str) -> Result<String, &'static str> {
+pub(super) fn glob(text: &str) -> Result<String, &'static str> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
     let fits = (1..=63).contains(&text.len()) && text.bytes().all(plain);
     if fits { Ok(text.to_owned()) } else { Err("is not a VM name in which * stands for anything") }

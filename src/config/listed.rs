@@ -2,7 +2,7 @@
 
 use super::keys::{Default, Key, Kind, Schema, keys};
 use super::simulated::SimulatedDialect;
-use super::types::{JournalKind, LogFormat, LogLevel, ProxyProtocol, TlsVersion};
+use super::types::{ForwardedHeader, JournalKind, LogFormat, LogLevel, ProxyProtocol, TlsVersion};
 use super::vm::{HostKeyPolicy, LogDialect, TRANSPORTS};
 
 /// The configuration file.
@@ -20,11 +20,19 @@ static SECTIONS: &[(&str, &str)] = &[
     ("server", "Where clients connect."),
     ("admin", "Metrics and health, without a key, for this machine only."),
     ("tls", "Encryption between clients and gatewatch."),
+    (
+        "tls.certificate[]",
+        "Further certificates, one entry each; at most 64. A client is shown the one that has the name it asks for \
+         (SNI), an exact name before a wildcard, and that of `[tls]` if none has.",
+    ),
     ("proxy", "Load balancers in front of gatewatch."),
     ("limits", "Caps on what one address, one key and all of them together may use. The defaults suit a team of 50."),
     ("cors", "Pages of other origins that may call the API."),
-    ("auth", "Who may call. One of `keys_file` and `none = true` must be written out."),
-    ("auth.jwt[]", "Issuers of JWTs to trust, one entry each."),
+    ("auth", "Who may call. `keys_file`, an `[[auth.jwt]]` or `none = true` must be written out."),
+    (
+        "auth.jwt[]",
+        "Issuers of JWTs to trust, one entry each; at most 16. One of `jwks_url`, `jwks_file` and `secret_file` is needed.",
+    ),
     ("auth.session", "Browser sessions."),
     ("poll", "How often VMs are asked. The interval in force is the smallest that an open stream asked for."),
     ("journal", "Where durable events are kept."),
@@ -71,58 +79,97 @@ keys! { KEYS:
     TLS_KEY = Key::new("tls.key", Kind::Path, Default::None,
         "The certificate's private key, PEM. Needed with `mode = \"files\"`.");
     TLS_CLIENT_CA = Key::new("tls.client_ca", Kind::Path, Default::None,
-        "The CA that clients' certificates must come from (mutual TLS).").later();
+        "The CAs that clients' certificates must come from (mutual TLS), PEM. With it no client comes in without one, and \
+         no session is resumed.");
     TLS_MIN_VERSION = Key::new("tls.min_version", Kind::OneOf(TlsVersion::WORDS), Default::Text("1.2"),
         "The lowest TLS version spoken.");
+    TLS_HSTS = Key::new("tls.hsts", Kind::Bool, Default::Bool(true),
+        "Whether `Strict-Transport-Security` (one year) goes with every answer. Never with the development certificate.");
+    TLS_CERTIFICATE_CERT = Key::new("tls.certificate[].cert", Kind::Path, Default::Required,
+        "As `tls.cert`.");
+    TLS_CERTIFICATE_KEY = Key::new("tls.certificate[].key", Kind::Path, Default::Required,
+        "As `tls.key`.");
 
     PROXY_TRUSTED = Key::new("proxy.trusted", Kind::List { of: "CIDR range", max: 256 }, Default::List(&[]),
         "Addresses of load balancers whose `X-Forwarded-For` and PROXY headers are believed. A range of everybody \
-         (`/0`) is refused.").later();
+         (`/0`) is refused.");
     PROXY_PROTOCOL = Key::new("proxy.protocol", Kind::OneOf(ProxyProtocol::WORDS), Default::Text("off"),
-        "Whether trusted peers begin a connection with a PROXY v1 or v2 header.").later();
+        "PROXY v1 or v2 in front of TLS. `optional`: trusted peers must begin with one, everybody else connects \
+         directly. `required`: nobody else connects at all. It needs `trusted`.");
+    PROXY_HEADER = Key::new("proxy.header", Kind::OneOf(ForwardedHeader::WORDS), Default::Text("x-forwarded-for"),
+        "Which header of trusted peers names the client (`forwarded`: RFC 7239). The other one is ignored.");
 
-    LIMITS_CONNECTIONS = Key::new("limits.connections", Kind::Integer { min: 1, max: 100_000 }, Default::Integer(1024),
-        "Open connections, all together.").later();
+    LIMITS_CONNECTIONS = Key::new("limits.connections", Kind::Integer { min: 1, max: 100_000 }, Default::Integer(4096),
+        "Open connections, all together. One over it is closed before TLS.");
     LIMITS_CONNECTIONS_PER_IP = Key::new("limits.connections_per_ip", Kind::Integer { min: 1, max: 100_000 },
-        Default::Integer(256),
-        "Open connections of one address. An office behind one address is one address.").later();
+        Default::Integer(512),
+        "Open connections of one address (IPv6: of one /64). An office behind one address is one address.");
     LIMITS_STREAMS_PER_IP = Key::new("limits.streams_per_ip", Kind::Integer { min: 1, max: 100_000 },
-        Default::Integer(200),
-        "Open streams of one address.").later();
+        Default::Integer(500),
+        "Open streams of one address (IPv6: of one /64).");
     LIMITS_STREAMS_PER_PRINCIPAL = Key::new("limits.streams_per_principal", Kind::Integer { min: 1, max: 100_000 },
-        Default::Integer(100),
-        "Open streams of one principal.").later();
+        Default::Integer(500),
+        "Open streams of one principal.");
+    LIMITS_REQUESTS_IN_FLIGHT = Key::new("limits.requests_in_flight", Kind::Integer { min: 1, max: 100_000 },
+        Default::Integer(512),
+        "Requests that may wait for the head of their answer at once, all together; one more is answered 503.");
     LIMITS_REQUESTS_PER_SECOND = Key::new("limits.requests_per_second", Kind::Integer { min: 1, max: 10_000 },
-        Default::Integer(50),
-        "Requests per second of one address, in the long run.").later();
-    LIMITS_BURST = Key::new("limits.burst", Kind::Integer { min: 1, max: 100_000 }, Default::Integer(200),
-        "Requests of one address that may come at once before `requests_per_second` slows it down; not less than \
-         that.").later();
+        Default::Integer(100),
+        "Requests per second of one address (IPv6: of one /64), in the long run.");
+    LIMITS_BURST = Key::new("limits.burst", Kind::Integer { min: 1, max: 100_000 }, Default::Integer(1000),
+        "Requests of one address that may come at once before `requests_per_second` slows it down; not less than that.");
+    LIMITS_PRINCIPAL_REQUESTS = Key::new("limits.principal_requests_per_second", Kind::Integer { min: 1, max: 10_000 },
+        Default::Integer(200),
+        "Requests per second of one principal, in the long run.");
+    LIMITS_PRINCIPAL_BURST = Key::new("limits.principal_burst", Kind::Integer { min: 1, max: 100_000 },
+        Default::Integer(2000),
+        "As `burst`, for one principal.");
+    LIMITS_RATE_LIMIT_HEADERS = Key::new("limits.rate_limit_headers", Kind::Bool, Default::Bool(true),
+        "Whether answers carry `RateLimit` and `RateLimit-Policy` (an IETF draft). `Retry-After` is there in any case.");
     LIMITS_AUTH_FAILURES = Key::new("limits.auth_failures_per_minute", Kind::Integer { min: 1, max: 1000 },
         Default::Integer(10),
-        "Failed logins per minute of one address, before it is refused without a look at its credential.").later();
+        "Failed logins per minute of one address, before it is refused without a look at its credential.");
 
     CORS_ORIGINS = Key::new("cors.origins", Kind::List { of: "origin", max: 64 }, Default::List(&[]),
-        "Origins such as `https://dash.example.org`; no wildcard.").later();
+        "Origins such as `https://dash.example.org`; no wildcard.");
 
     AUTH_KEYS_FILE = Key::new("auth.keys_file", Kind::Path, Default::None,
         "The file of API keys (hashes only); nobody else may be able to read it (mode 0600).");
     AUTH_NONE = Key::new("auth.none", Kind::Bool, Default::Bool(false),
         "`true`: everybody who reaches the address may do everything; only on a loopback address.");
-    JWT_ISSUER = Key::new("auth.jwt[].issuer", Kind::Text("text"), Default::Required, "What `iss` must be.").later();
+    JWT_ISSUER = Key::new("auth.jwt[].issuer", Kind::Text("text"), Default::Required,
+        "What `iss` must be; each issuer once.");
     JWT_AUDIENCE = Key::new("auth.jwt[].audience", Kind::List { of: "text", max: 16 }, Default::Required,
-        "What `aud` must contain one of.").later();
+        "What `aud` must contain one of.");
     JWT_ALGORITHMS = Key::new("auth.jwt[].algorithms", Kind::List { of: "algorithm", max: 12 }, Default::Required,
         "The algorithms accepted: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, \
-         EdDSA.").later();
+         EdDSA. HS algorithms go with `secret_file`, the others with keys.");
     JWT_JWKS_URL = Key::new("auth.jwt[].jwks_url", URL, Default::None,
-        "Where the issuer publishes its keys; https. One of these three is needed.").later();
+        "Where the issuer publishes its keys; https.");
+    JWT_JWKS_CA = Key::new("auth.jwt[].jwks_ca", Kind::Path, Default::None,
+        "The CAs that the server of `jwks_url` is trusted by, PEM. Not written: those of the system.");
     JWT_JWKS_FILE = Key::new("auth.jwt[].jwks_file", Kind::Path, Default::None,
-        "A file with the issuer's keys.").later();
+        "A file with the issuer's keys (a JWK set).");
     JWT_SECRET_FILE = Key::new("auth.jwt[].secret_file", Kind::Path, Default::None,
-        "A file with the secret of the HS algorithms.").later();
+        "A file with the secret of the HS algorithms: at least 32 bytes, mode 0600. A line break at its end does not count.");
+    JWT_SCOPE_CLAIM = Key::new("auth.jwt[].scope_claim", Kind::Text("text"), Default::None,
+        "The claim that holds scopes, a text with spaces between them or a list. Not written: `scope`, and `scp` if there \
+         is none.");
+    JWT_VMS_CLAIM = Key::new("auth.jwt[].vms_claim", Kind::Text("text"), Default::Text("vms"),
+        "The claim that holds VM names in which `*` stands for anything, likewise.");
+    JWT_SCOPES = Key::new("auth.jwt[].scopes", Kind::List { of: "scope", max: 16 }, Default::List(&[]),
+        "The scopes of a token without that claim.");
+    JWT_VMS = Key::new("auth.jwt[].vms", Kind::List { of: "glob over VM names", max: 256 }, Default::List(&[]),
+        "The VMs of a token without that claim.");
+    JWT_MAX_LIFETIME = Key::new("auth.jwt[].max_lifetime", Kind::Duration { min: 60, max: 365 * 86_400 },
+        Default::Text("1d"),
+        "The longest time between `iat` (now, if there is none) and `exp` of a token that is taken.");
     SESSION_TTL = Key::new("auth.session.ttl", Kind::Duration { min: 300, max: 30 * 86_400 }, Default::Text("12h"),
-        "How long a browser session lasts.").later();
+        "How long a browser session lasts.");
+    SESSION_SECRET_FILE = Key::new("auth.session.secret_file", Kind::Path, Default::None,
+        "What session cookies are signed with: a line of at least 32 characters, mode 0600, the same file for every \
+         replica. Of several lines the first signs and all are accepted, so that it can be rotated. Not written: one of \
+         its own, kept in `data.dir`.");
 
     POLL_INTERVAL = Key::new("poll.interval", POLL_RANGE, Default::Text("5s"),
         "The interval of streams that ask for none.");

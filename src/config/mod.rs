@@ -7,6 +7,7 @@
 //! what depends on more than one key. [`reference()`] renders the same table as `docs/CONFIG.md`, so a key cannot be
 //! known and undocumented.
 
+mod auth;
 mod cidr;
 mod dialect;
 mod environment;
@@ -50,9 +51,9 @@ pub use power::PowerConfig;
 pub use reference::reference;
 pub use simulated::{SimulatedConfig, SimulatedDialect};
 pub use types::{
-    Access, AdminConfig, AuthConfig, Config, CorsConfig, DataConfig, FilesConfig, JournalConfig, JournalKind,
-    JwtConfig, LimitsConfig, LogConfig, LogFormat, LogLevel, PollConfig, ProxyConfig, ProxyProtocol, Register,
-    ServerConfig, TlsConfig, TlsMode, TlsVersion,
+    Access, AdminConfig, AuthConfig, CertificateFiles, Config, CorsConfig, DataConfig, FilesConfig, ForwardedHeader,
+    JournalConfig, JournalKind, JwtConfig, JwtKeys, LimitsConfig, LogConfig, LogFormat, LogLevel, PollConfig,
+    ProxyConfig, ProxyProtocol, Register, ServerConfig, TlsConfig, TlsMode, TlsVersion,
 };
 pub use url::HttpUrl;
 pub use vm::{HostKeyPolicy, LogDialect, SshConfig, Transport, VmConfig};

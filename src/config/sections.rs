@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::issue::{Place, plain};
+use super::issue::plain;
 use super::keys::{Default, Key};
 use super::listed::*;
 use super::reader::{Document, Reader};
@@ -12,7 +12,7 @@ use super::table::Table;
 use super::tree::{Node, Value};
 use super::types::*;
 use super::vm::Trust;
-use super::{HostKeyPolicy, HttpUrl, KeysFile, VmConfig, rules};
+use super::{HostKeyPolicy, VmConfig, rules};
 use crate::model::Secret;
 
 /// How many VMs one configuration may have.
@@ -39,7 +39,7 @@ fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
         proxy: proxy(&table("proxy")),
         limits: limits(&table("limits")),
         cors: CorsConfig { origins: table("cors").list(&CORS_ORIGINS, rules::origin) },
-        auth: auth(&table("auth"), listen),
+        auth: super::auth::read(&table("auth"), listen),
         poll: poll(&table("poll")),
         journal: journal(&table("journal")),
         log: log(&table("log")),
@@ -102,10 +102,16 @@ fn admin(table: &Table<'_>, server: Option<SocketAddr>) -> AdminConfig {
 }
 
 fn proxy(table: &Table<'_>) -> ProxyConfig {
-    ProxyConfig {
+    let proxy = ProxyConfig {
         trusted: table.list(&PROXY_TRUSTED, rules::trusted_range),
         protocol: table.word(&PROXY_PROTOCOL, ProxyProtocol::from_word, ProxyProtocol::Off),
+        header: table.word(&PROXY_HEADER, ForwardedHeader::from_word, ForwardedHeader::XForwardedFor),
+    };
+    if proxy.protocol != ProxyProtocol::Off && !table.has(&PROXY_TRUSTED) {
+        let word = proxy.protocol.as_str();
+        table.refuse(&PROXY_PROTOCOL, format!("\"{word}\", but proxy.trusted names nobody who could send one"));
     }
+    proxy
 }
 
 fn limits(table: &Table<'_>) -> LimitsConfig {
@@ -114,82 +120,23 @@ fn limits(table: &Table<'_>) -> LimitsConfig {
         connections_per_ip: table.integer(&LIMITS_CONNECTIONS_PER_IP),
         streams_per_ip: table.integer(&LIMITS_STREAMS_PER_IP),
         streams_per_principal: table.integer(&LIMITS_STREAMS_PER_PRINCIPAL),
+        requests_in_flight: table.integer(&LIMITS_REQUESTS_IN_FLIGHT),
         requests_per_second: table.integer(&LIMITS_REQUESTS_PER_SECOND),
         burst: table.integer(&LIMITS_BURST),
+        principal_requests_per_second: table.integer(&LIMITS_PRINCIPAL_REQUESTS),
+        principal_burst: table.integer(&LIMITS_PRINCIPAL_BURST),
+        rate_limit_headers: table.bool(&LIMITS_RATE_LIMIT_HEADERS),
         auth_failures_per_minute: table.integer(&LIMITS_AUTH_FAILURES),
     };
-    if limits.burst < limits.requests_per_second {
-        let message =
-            format!("{} is less than requests_per_second, which is {}", limits.burst, limits.requests_per_second);
-        table.refuse(&LIMITS_BURST, message);
-    }
+    let not_less = |key, name: &str, burst, rate| {
+        if burst < rate {
+            table.refuse(key, format!("{burst} is less than {name}, which is {rate}"));
+        }
+    };
+    not_less(&LIMITS_BURST, "requests_per_second", limits.burst, limits.requests_per_second);
+    let (burst, rate) = (limits.principal_burst, limits.principal_requests_per_second);
+    not_less(&LIMITS_PRINCIPAL_BURST, "principal_requests_per_second", burst, rate);
     limits
-}
-
-fn auth(table: &Table<'_>, listen: Option<SocketAddr>) -> AuthConfig {
-    let keys_file = table.path(&AUTH_KEYS_FILE);
-    let none = table.bool(&AUTH_NONE);
-    let access = match (keys_file, none) {
-        (Some(_), true) => {
-            table.refuse(&AUTH_NONE, "true, but auth.keys_file is given too; choose one");
-            Access::Open
-        }
-        (Some(file), false) => {
-            keys(table, &file);
-            Access::Keys(file)
-        }
-        (None, true) => {
-            if !listen.is_none_or(is_loopback) {
-                table.refuse(
-                    &AUTH_NONE,
-                    "true lets everybody in; that is allowed only if server.listen is a loopback address",
-                );
-            }
-            table.warn(&AUTH_NONE, "everybody on this machine may watch and register VMs");
-            Access::Open
-        }
-        (None, false) => {
-            if !table.has(&AUTH_KEYS_FILE) {
-                let message = "is missing: give a file of keys (`gatewatch key new` makes one), or write auth.none = true \
-                               out to let everybody on this machine in";
-                table.refuse(&AUTH_KEYS_FILE, message);
-            }
-            Access::Open
-        }
-    };
-    AuthConfig { access, jwt: jwt(table), session_ttl: table.table("session").duration(&SESSION_TTL) }
-}
-
-/// Each mistake inside the keys file is reported with the file's own name and line.
-fn keys(table: &Table<'_>, file: &std::path::Path) {
-    if let Err(errors) = KeysFile::load(file) {
-        for issue in errors.issues() {
-            match &issue.place {
-                Place::Whole(_) => table.refuse(&AUTH_KEYS_FILE, issue.message.clone()),
-                place => table.reader.push(place.clone(), &issue.key, issue.message.clone()),
-            }
-        }
-    }
-}
-
-fn jwt(table: &Table<'_>) -> Vec<JwtConfig> {
-    let algorithm = |text: &str| match ALGORITHMS.contains(&text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("is not one of {}", ALGORITHMS.join(", "))),
-    };
-    let one = |entry: &Table<'_>| {
-        let read = JwtConfig {
-            issuer: entry.parsed(&JWT_ISSUER, rules::line).unwrap_or_default(),
-            audience: entry.list(&JWT_AUDIENCE, rules::line),
-            algorithms: entry.list(&JWT_ALGORITHMS, algorithm),
-            jwks_url: entry.parsed(&JWT_JWKS_URL, HttpUrl::parse),
-            jwks_file: entry.path(&JWT_JWKS_FILE),
-            secret_file: entry.path(&JWT_SECRET_FILE),
-        };
-        entry.refuse_here("JWTs are not in this version (leave [[auth.jwt]] out)");
-        read
-    };
-    table.entries("jwt").iter().map(one).collect()
 }
 
 fn poll(table: &Table<'_>) -> PollConfig {

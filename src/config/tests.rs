@@ -97,7 +97,7 @@ fn a_message_stays_on_its_line_whatever_the_text_holds() {
 
 #[test]
 fn every_key_in_the_table_is_read_and_every_key_read_is_in_the_table() {
-    let entries = "[[auth.jwt]]\n\
+    let entries = "[[auth.jwt]]\n[[tls.certificate]]\n\
                    [[vm]]\nname = \"a\"\nhost = \"h\"\nlog_dialect = \"custom\"\n[vm.dialect]\n[vm.power]\npreset = ";
     let mut asked = BTreeSet::new();
     for preset in ["azure", "aws", "gcloud", "command"] {

@@ -88,7 +88,7 @@ fn tls_files_must_be_there_and_the_mode_follows_from_them() {
                 tls = { cert = \"~/cert.pem\", key = \"~/key.pem\" }";
     let env: MapEnv = [("HOME", dir.path())].into_iter().collect();
     let config = Config::parse(text, "f.toml", &env).expect("a configuration");
-    assert_eq!(config.tls.mode, TlsMode::Files { cert, key: key.clone() });
+    assert_eq!(config.tls.mode, TlsMode::Files(CertificateFiles { cert, key: key.clone() }));
     assert_eq!((config.auth.access.clone(), config.warnings()), (Access::Keys(keys), Vec::new()));
 
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("a mode");

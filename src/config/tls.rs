@@ -3,18 +3,44 @@
 use std::net::SocketAddr;
 
 use super::files;
-use super::keys::Key;
-use super::listed::{TLS_CERT, TLS_CLIENT_CA, TLS_KEY, TLS_MIN_VERSION, TLS_MODE, TLS_MODES};
+use super::keys::{Default, Key};
+use super::listed::{
+    TLS_CERT, TLS_CERTIFICATE_CERT, TLS_CERTIFICATE_KEY, TLS_CLIENT_CA, TLS_HSTS, TLS_KEY, TLS_MIN_VERSION, TLS_MODE,
+    TLS_MODES,
+};
 use super::rules::is_loopback;
 use super::table::Table;
-use super::{TlsConfig, TlsMode, TlsVersion};
+use super::{CertificateFiles, TlsConfig, TlsMode, TlsVersion};
+
+/// How many certificates there may be beside the first.
+const MAX_CERTIFICATES: usize = 64;
 
 /// Reads `[tls]` for a server on `listen`.
 pub(super) fn read(table: &Table<'_>, listen: Option<SocketAddr>) -> TlsConfig {
+    let mode = mode(table, listen);
+    let client_ca = table.path(&TLS_CLIENT_CA);
+    // A CA that cannot be read must never mean that nobody is asked for a certificate (G15).
+    if let Some(Err(message)) = client_ca.as_deref().map(files::filled) {
+        table.refuse(&TLS_CLIENT_CA, message);
+    }
+    if client_ca.is_some() && mode == TlsMode::Off {
+        table.refuse(&TLS_CLIENT_CA, "is for TLS, but mode is \"off\"");
+    }
+    let entries = table.entries("certificate");
+    if let Some(entry) = entries.first().filter(|_| !matches!(mode, TlsMode::Files(_))) {
+        entry.refuse_here("is for mode \"files\" only");
+    }
+    if let Some(first_too_many) = entries.get(MAX_CERTIFICATES) {
+        first_too_many
+            .refuse_here(format!("there are {} certificates, at most {MAX_CERTIFICATES} are allowed", entries.len()));
+    }
+    let pair = |entry: &Table<'_>| pair(entry, &TLS_CERTIFICATE_CERT, &TLS_CERTIFICATE_KEY);
     TlsConfig {
-        mode: mode(table, listen),
+        certificates: entries.iter().take(MAX_CERTIFICATES).filter_map(pair).collect(),
+        mode,
         min_version: table.word(&TLS_MIN_VERSION, TlsVersion::from_word, TlsVersion::V1_2),
-        client_ca: table.path(&TLS_CLIENT_CA),
+        client_ca,
+        hsts: table.bool(&TLS_HSTS),
     }
 }
 
@@ -67,23 +93,25 @@ fn without_files(table: &Table<'_>, word: &str) {
 }
 
 fn certificate(table: &Table<'_>) -> TlsMode {
+    // After a mistake, which is then reported, the value is never used.
+    pair(table, &TLS_CERT, &TLS_KEY).map_or(TlsMode::Dev, TlsMode::Files)
+}
+
+/// The two files, both readable and not empty.
+fn pair(table: &Table<'_>, cert: &'static Key, key: &'static Key) -> Option<CertificateFiles> {
     let file = |key: &'static Key| {
-        if !table.has(key) {
+        if !table.has(key) && !matches!(key.default, Default::Required) {
             table.refuse(key, "is missing: mode \"files\" needs it");
         }
         let path = table.path(key)?;
         let metadata = files::filled(&path).map_err(|message| table.refuse(key, message)).ok()?;
         Some((path, metadata))
     };
-    let (cert, key) = (file(&TLS_CERT), file(&TLS_KEY));
-    if let Some((path, metadata)) = &key
+    let (cert, private) = (file(cert), file(key));
+    if let Some((path, metadata)) = &private
         && files::is_open_to_others(metadata)
     {
-        table.warn(&TLS_KEY, files::close(path, metadata));
+        table.warn(key, files::close(path, metadata));
     }
-    match (cert, key) {
-        (Some((cert, _)), Some((key, _))) => TlsMode::Files { cert, key },
-        // Reported above; the value is never used.
-        _ => TlsMode::Dev,
-    }
+    Some(CertificateFiles { cert: cert?.0, key: private?.0 })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::keys::words;
 use super::{Cidr, ConfigIssue, HostKeyPolicy, HttpUrl, VmConfig};
-use crate::model::SshUser;
+use crate::model::{Scopes, SshUser, VmGrant};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -17,11 +17,11 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[tls]`
     pub tls: TlsConfig,
-    /// `[proxy]`; not acted on in this version.
+    /// `[proxy]`
     pub proxy: ProxyConfig,
-    /// `[limits]`; not acted on in this version.
+    /// `[limits]`
     pub limits: LimitsConfig,
-    /// `[cors]`; not acted on in this version.
+    /// `[cors]`
     pub cors: CorsConfig,
     /// `[auth]`
     pub auth: AuthConfig,
@@ -70,20 +70,28 @@ pub struct TlsConfig {
     pub mode: TlsMode,
     /// The lowest version spoken.
     pub min_version: TlsVersion,
-    /// CA of clients' certificates; not acted on in this version, always `None`.
+    /// CAs of clients' certificates; with them no client comes in without one.
     pub client_ca: Option<PathBuf>,
+    /// Whether browsers are told to come over TLS only.
+    pub hsts: bool,
+    /// Further pairs, chosen by the name that a client asks for; only with [`TlsMode::Files`]. At most 64.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Certificate and chain, PEM.
+    pub cert: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
 }
 
 /// Where the certificate comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TlsMode {
     /// Two PEM files, both readable when the configuration was loaded.
-    Files {
-        /// Certificate and chain.
-        cert: PathBuf,
-        /// Private key.
-        key: PathBuf,
-    },
+    Files(CertificateFiles),
     /// A leaf of gatewatch's own CA, kept in `data.dir`.
     Dev,
     /// No TLS.
@@ -107,17 +115,29 @@ pub struct ProxyConfig {
     pub trusted: Vec<Cidr>,
     /// Whether they send a PROXY header.
     pub protocol: ProxyProtocol,
+    /// Which of their headers names the client.
+    pub header: ForwardedHeader,
 }
 
 words! {
-    /// Whether trusted peers begin a connection with a PROXY header.
+    /// Whether trusted peers begin a connection with a PROXY header (G11).
     ProxyProtocol {
         /// Never.
         Off = "off",
-        /// They may.
+        /// They must; everybody else connects directly.
         Optional = "optional",
-        /// They must.
+        /// They must; everybody else is closed.
         Required = "required",
+    }
+}
+
+words! {
+    /// The one header in which trusted peers name the client (G10).
+    ForwardedHeader {
+        /// `X-Forwarded-For`.
+        XForwardedFor = "x-forwarded-for",
+        /// `Forwarded` (RFC 7239).
+        Forwarded = "forwarded",
     }
 }
 
@@ -132,10 +152,18 @@ pub struct LimitsConfig {
     pub streams_per_ip: usize,
     /// Open streams of one principal.
     pub streams_per_principal: usize,
+    /// Requests that wait for the head of their answer, in all.
+    pub requests_in_flight: usize,
     /// Requests per second of one address.
     pub requests_per_second: u32,
     /// Requests of one address at once; at least `requests_per_second`.
     pub burst: u32,
+    /// Requests per second of one principal.
+    pub principal_requests_per_second: u32,
+    /// Requests of one principal at once; at least `principal_requests_per_second`.
+    pub principal_burst: u32,
+    /// Whether answers carry `RateLimit` and `RateLimit-Policy`.
+    pub rate_limit_headers: bool,
     /// Failed logins of one address per minute.
     pub auth_failures_per_minute: u32,
 }
@@ -152,10 +180,12 @@ pub struct CorsConfig {
 pub struct AuthConfig {
     /// Who is let in.
     pub access: Access,
-    /// `[[auth.jwt]]`; not acted on in this version, always empty.
+    /// `[[auth.jwt]]`; at most 16, each with an issuer of its own.
     pub jwt: Vec<JwtConfig>,
-    /// How long a browser session lasts; not acted on in this version.
+    /// How long a browser session lasts, 5 min to 30 d.
     pub session_ttl: Duration,
+    /// What session cookies are signed with; `None`: a file in `data.dir`.
+    pub session_secret_file: Option<PathBuf>,
 }
 
 /// Who is let in.
@@ -164,6 +194,8 @@ pub enum Access {
     /// Those with a key of this file ([`super::KeysFile`]); it was readable and had a key when the configuration was
     /// loaded.
     Keys(PathBuf),
+    /// Those with a JWT of one of the issuers; there are no API keys.
+    Tokens,
     /// Everybody; `server.listen` is a loopback address.
     Open,
 }
@@ -173,16 +205,38 @@ pub enum Access {
 pub struct JwtConfig {
     /// What `iss` must be.
     pub issuer: String,
-    /// What `aud` must contain one of.
+    /// What `aud` must contain one of; at least one.
     pub audience: Vec<String>,
-    /// Names of accepted algorithms.
+    /// Names of accepted algorithms, at least one; all of the HS kind with [`JwtKeys::Secret`], none otherwise.
     pub algorithms: Vec<String>,
-    /// Where keys come from: a URL.
-    pub jwks_url: Option<HttpUrl>,
-    /// A file of keys.
-    pub jwks_file: Option<PathBuf>,
-    /// A file with a shared secret.
-    pub secret_file: Option<PathBuf>,
+    /// Where keys come from.
+    pub keys: JwtKeys,
+    /// The claim that holds scopes; `None`: `scope`, else `scp`.
+    pub scope_claim: Option<String>,
+    /// The claim that holds VM globs.
+    pub vms_claim: String,
+    /// The scopes of a token without that claim.
+    pub scopes: Scopes,
+    /// The VMs of a token without that claim.
+    pub vms: VmGrant,
+    /// The longest time between `iat` and `exp`.
+    pub max_lifetime: Duration,
+}
+
+/// Where the keys of an issuer come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JwtKeys {
+    /// An https URL of a JWK set, and the CAs that its server is trusted by (`None`: the system's).
+    Url {
+        /// Where.
+        url: HttpUrl,
+        /// PEM.
+        ca: Option<PathBuf>,
+    },
+    /// A file with a JWK set.
+    File(PathBuf),
+    /// A file with a shared secret, of 32 bytes or more when the configuration was loaded.
+    Secret(PathBuf),
 }
 
 /// `[poll]`: each 1 to 60 s.

@@ -9,13 +9,13 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 
 use super::auth::authenticate;
 use super::problem::MEDIA_TYPE;
@@ -42,8 +42,8 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
         .layer(from_fn_with_state(edge.clone(), in_time))
         // Before the body: nobody's body is read before it is known who sends it.
         .layer(from_fn_with_state(edge.clone(), authenticate))
-        // Innermost: it wraps the body that the handler reads.
-        .layer(RequestBodyLimitLayer::new(edge.settings().body_limit));
+        // Innermost: what a handler gets is whole, and came in time.
+        .layer(from_fn_with_state(edge.clone(), read_body));
     router.layer(stack)
 }
 
@@ -58,6 +58,8 @@ impl RequestId {
     }
 }
 
+/// Ends the connection after the answer.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// Header that carries the request id.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -142,6 +144,31 @@ async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) ->
             tracing::warn!(?limit, "no answer in time");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The answer took too long").into_response()
         }
+    }
+}
+
+/// Reads the whole body, within its limits of size and time (G53): a client that trickles it in holds up nobody's answer
+/// but its own. 413 and 408 close the connection, for what is left of the body is not waited for.
+async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let settings = edge.settings();
+    let too_large = || Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE).header(CONNECTION, CLOSE).into_response();
+    let hint = body.size_hint();
+    if hint.upper() == Some(0) {
+        return next.run(Request::from_parts(parts, Body::empty())).await;
+    }
+    if hint.lower() > settings.body_limit as u64 {
+        return too_large();
+    }
+    let read = tokio::time::timeout(settings.body_timeout, Limited::new(body, settings.body_limit).collect()).await;
+    match read {
+        Ok(Ok(whole)) => next.run(Request::from_parts(parts, Body::from(whole.to_bytes()))).await,
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a request body ended early");
+            Problem::of_status(StatusCode::BAD_REQUEST).into_response()
+        }
+        Err(_) => Problem::of_status(StatusCode::REQUEST_TIMEOUT).header(CONNECTION, CLOSE).into_response(),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct EdgeSettings {
     pub head_timeout: Duration,
     /// Bytes of a request body. Default 64 KiB.
     pub body_limit: usize,
+    /// From the request head to the end of the body. Default 10 s.
+    pub body_timeout: Duration,
 }
 
 impl Default for EdgeSettings {
@@ -41,6 +43,7 @@ impl Default for EdgeSettings {
             hsts: false,
             head_timeout: Duration::from_secs(30),
             body_limit: 64 * 1024,
+            body_timeout: Duration::from_secs(10),
         }
     }
 }

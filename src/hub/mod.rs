@@ -44,7 +44,7 @@ use self::stream::Phase;
 use self::view::View;
 use crate::event::Position;
 use crate::journal::{Committed, Journal};
-use crate::model::{Demand, Principal, PrincipalKind, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView};
+use crate::model::{Demand, Principal, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView};
 use crate::telemetry::hub::HubMetrics;
 
 /// How often the hub looks at what time alone changes, unless the heartbeat is more frequent.
@@ -271,36 +271,25 @@ impl Hub {
         self.registry().len()
     }
 
-    /// The names of the principals whose streams are open, each once.
-    pub fn principals(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<Arc<str>> =
-            self.registry().each().map(|entry| Arc::clone(&entry.view.principal.name)).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// The principal of that name has other grants now, or (`None`, or no right to watch any more) is revoked. Its
-    /// streams whose view changes begin anew; the revoked end.
-    pub fn grants_changed(&self, principal_name: &str, new: Option<Arc<Principal>>) {
+    /// Asks `again` of each stream's principal what it is now; `None`, or no right to watch any more: it is revoked. Streams
+    /// whose view changes begin anew; the revoked end.
+    ///
+    /// `again` is asked under the registry's lock, so it must not wait for anything.
+    pub fn reconsider(&self, again: impl Fn(&Principal) -> Option<Arc<Principal>>) {
         let now = self.millis();
         let mut registry = self.registry();
         let (names, entries) = registry.each_with_names();
-        for entry in entries.filter(|entry| *entry.view.principal.name == *principal_name) {
+        for entry in entries {
             let before = &entry.view.principal;
             let lost = |p: &Principal| before.scopes.allow(Scope::EventsRead) && !p.scopes.allow(Scope::EventsRead);
-            let Some(new) = new.as_ref().filter(|new| !lost(new)) else {
+            let Some(new) = again(before).filter(|new| !lost(new)) else {
                 entry.cell.order(Order::End(EndReason::Revoked, None), now);
                 continue;
             };
-            // A session has an end of its own, whatever became of the key behind it.
-            let own_end = before.expires_at.filter(|_| before.kind != PrincipalKind::ApiKey);
-            let expires_at = match (own_end, new.expires_at) {
-                (Some(own), Some(keys)) => Some(if own < keys { own } else { keys }),
-                (own, keys) => own.or(keys),
-            };
-            let principal = Arc::new(Principal { kind: before.kind, expires_at, ..Principal::clone(new) });
-            let view = Arc::new(entry.view.under(principal));
+            if *new == **before {
+                continue;
+            }
+            let view = Arc::new(entry.view.under(new));
             let same = view.hash() == entry.view.hash();
             Registry::review(names, entry, Arc::clone(&view));
             if !same {

@@ -50,13 +50,20 @@ impl View {
 
 /// The order in which globs and names are written does not matter; neither character 0 nor 1 is in any of them.
 fn digest(principal: &Principal, vms: Option<&[VmName]>) -> [u8; 32] {
-    let mut globs: Vec<&str> = principal.vms.globs().iter().map(AsRef::as_ref).collect();
-    globs.sort_unstable();
-    globs.dedup();
-    let mut names: Vec<&str> = vms.unwrap_or_default().iter().map(VmName::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    let filter = if vms.is_some() { "\u{1}only" } else { "\u{1}all" };
-    let text: String = globs.into_iter().chain([filter]).chain(names).flat_map(|part| [part, "\0"]).collect();
+    fn sorted<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+        let mut texts: Vec<&str> = texts.collect();
+        texts.sort_unstable();
+        texts.dedup();
+        texts
+    }
+    let grant = &principal.vms;
+    let mut parts = sorted(grant.globs().iter().map(AsRef::as_ref));
+    if let Some(only) = grant.only() {
+        parts.push("\u{1}of");
+        parts.extend(sorted(only.iter().map(AsRef::as_ref)));
+    }
+    parts.push(if vms.is_some() { "\u{1}only" } else { "\u{1}all" });
+    parts.extend(sorted(vms.unwrap_or_default().iter().map(VmName::as_str)));
+    let text: String = parts.into_iter().flat_map(|part| [part, "\0"]).collect();
     Sha256::digest(text).into()
 }

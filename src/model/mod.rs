@@ -1,8 +1,9 @@
-//! Plain values that every room may speak of: VMs, stages, reports, what the tracker says, who is calling.
+//! Plain values that every room may speak of: VMs, stages, reports, what the tracker says, who is calling and from where.
 //!
 //! No I/O, no async, no clock. This room imports nothing of ours.
 
 mod change;
+mod client;
 mod cursor;
 mod demand;
 mod fault;
@@ -15,6 +16,7 @@ mod view;
 mod vm;
 
 pub use change::{Change, RunEndReason};
+pub use client::{ClientKey, Peer};
 pub use cursor::{Dialect, LogCursor};
 pub use demand::Demand;
 pub use fault::{ErrorCode, PollFailure, Whose};

@@ -63,6 +63,12 @@ impl Scopes {
     pub fn allow(self, scope: Scope) -> bool {
         self.0 & (1 << scope as u8) != 0 || self.0 & (1 << Scope::Admin as u8) != 0
     }
+
+    /// The scopes that both grant.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Scope::ALL.into_iter().filter(|scope| self.allow(*scope) && other.allow(*scope)).collect()
+    }
 }
 
 impl FromIterator<Scope> for Scopes {
@@ -88,27 +94,50 @@ pub enum PrincipalKind {
 ///
 /// A VM name has only `[a-z0-9-]`, so `*` and literal characters are the whole language.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct VmGrant(Arc<[Box<str>]>);
+pub struct VmGrant {
+    globs: Arc<[Box<str>]>,
+    /// And one of these, for a credential that was made out of another for less.
+    only: Option<Arc<[Box<str>]>>,
+}
 
 impl VmGrant {
     /// Every VM.
     pub fn all() -> Self {
-        Self(Arc::from([Box::from("*")]))
+        Self { globs: Arc::from([Box::from("*")]), only: None }
     }
 
     /// Those that match one of `globs`; none if there are none.
     pub fn from_globs<I: IntoIterator<Item = S>, S: Into<Box<str>>>(globs: I) -> Self {
-        Self(globs.into_iter().map(Into::into).collect())
+        Self { globs: globs.into_iter().map(Into::into).collect(), only: None }
     }
 
     /// The globs.
     pub fn globs(&self) -> &[Box<str>] {
-        &self.0
+        &self.globs
+    }
+
+    /// The globs of which one must match too, if it was narrowed.
+    pub fn only(&self) -> Option<&[Box<str>]> {
+        self.only.as_deref()
+    }
+
+    /// Those of these that match one of the globs of `only` too. A grant is narrowed once: what it was narrowed to before
+    /// does not count any more.
+    #[must_use]
+    pub fn narrowed(&self, only: &Self) -> Self {
+        Self { globs: Arc::clone(&self.globs), only: Some(Arc::clone(&only.globs)) }
+    }
+
+    /// What `base` grants, narrowed as this is.
+    #[must_use]
+    pub fn over(&self, base: &Self) -> Self {
+        Self { globs: Arc::clone(&base.globs), only: self.only.clone() }
     }
 
     /// Whether `vm` is among them.
     pub fn allows(&self, vm: &VmName) -> bool {
-        self.0.iter().any(|glob| matches(glob.as_bytes(), vm.as_str().as_bytes()))
+        let one_of = |globs: &[Box<str>]| globs.iter().any(|glob| matches(glob.as_bytes(), vm.as_str().as_bytes()));
+        one_of(&self.globs) && self.only.as_deref().is_none_or(one_of)
     }
 }
 
@@ -139,8 +168,11 @@ fn matches(glob: &[u8], text: &[u8]) -> bool {
 pub struct Principal {
     /// What was shown.
     pub kind: PrincipalKind,
-    /// Its public name: a key's id, a JWT's subject, the id of the key behind a session.
+    /// Its public name: the id of the key, or `sub@iss` of the JWT, that is shown or stands behind what is shown. A key's
+    /// id has no `@`, so the two never meet.
     pub name: Arc<str>,
+    /// The `iss` of the JWT that is shown or stands behind what is shown; `None`: it is an API key.
+    pub issuer: Option<Arc<str>>,
     /// What it may do.
     pub scopes: Scopes,
     /// The VMs it may see.
@@ -169,6 +201,25 @@ mod tests {
             assert_eq!(grant.allows(&VmName::new(name).expect("a name")), allowed, "{name}");
         }
         assert!(!VmGrant::from_globs(Vec::<String>::new()).allows(&VmName::new("a").expect("a name")));
+    }
+
+    #[test]
+    fn a_narrowed_grant_allows_what_both_match_and_stays_narrowed_over_another_base() {
+        let name = |name| VmName::new(name).expect("a name");
+        let narrowed = VmGrant::from_globs(["waa-*"]).narrowed(&VmGrant::from_globs(["*-1", "lab"]));
+        for (vm, allowed) in [("waa-1", true), ("waa-2", false), ("lab", false), ("x-1", false)] {
+            assert_eq!(narrowed.allows(&name(vm)), allowed, "{vm}");
+        }
+        let wider = narrowed.over(&VmGrant::all());
+        assert!(wider.allows(&name("lab")) && wider.allows(&name("x-1")) && !wider.allows(&name("waa-2")));
+    }
+
+    #[test]
+    fn what_two_sets_of_scopes_share_is_all_that_and_leaves() {
+        let set = |scopes: &[Scope]| scopes.iter().copied().collect::<Scopes>();
+        let reader = set(&[Scope::EventsRead, Scope::VncView]);
+        assert_eq!(set(&[Scope::Admin]).and(reader), reader);
+        assert_eq!(reader.and(set(&[Scope::EventsRead, Scope::MetricsRead])), set(&[Scope::EventsRead]));
     }
 
     #[test]

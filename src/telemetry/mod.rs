@@ -8,6 +8,7 @@ pub mod metrics;
 
 pub use logs::LogFormat;
 pub use metrics::{
-    AuthMethod, AuthMetrics, AuthOutcome, HandshakeOutcome, HttpMetrics, Metrics, PollMetrics, PollOutcome,
-    ProcessMetrics, ReloadOutcome, ServerMetrics, encode,
+    AddressSource, AuthMethod, AuthMetrics, AuthOutcome, FetchOutcome, HandshakeOutcome, HttpMetrics, Limit,
+    LimitMetrics, Metrics, PollMetrics, PollOutcome, ProcessMetrics, ProxyOutcome, ReloadOutcome, ServerMetrics,
+    encode,
 };

@@ -99,6 +99,7 @@ fn principal(globs: &[&str]) -> Principal {
     Principal {
         kind: PrincipalKind::ApiKey,
         name: "reader".into(),
+        issuer: None,
         scopes: [Scope::EventsRead].into_iter().collect(),
         vms: VmGrant::from_globs(globs.iter().copied()),
         expires_at: None,

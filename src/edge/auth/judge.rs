@@ -104,6 +104,7 @@ fn judge_open(request: &Parts, tls: bool) -> Verdict {
     let administrator = Principal {
         kind: PrincipalKind::Session,
         name: "open".into(),
+        issuer: None,
         scopes: [Scope::Admin].into_iter().collect(),
         vms: VmGrant::all(),
         expires_at: None,

@@ -75,6 +75,7 @@ impl KeySet {
             let principal = Arc::new(Principal {
                 kind: PrincipalKind::ApiKey,
                 name: entry.id.as_str().into(),
+                issuer: None,
                 scopes: entry.scopes,
                 vms: entry.vms,
                 expires_at: entry.expires_at,
@@ -167,6 +168,20 @@ impl Keys {
     pub fn principal(&self, id: &str, now: Timestamp) -> Option<Arc<Principal>> {
         let set = self.set.load();
         set.0.get(id).map(|kept| Arc::clone(&kept.principal)).filter(|principal| !expired(principal, now))
+    }
+
+    /// What `principal`, let in earlier, is at `now`: with the grants that the key behind it has by then, and never longer
+    /// than either of them; `None` if it is no more.
+    pub fn renewed(&self, principal: &Principal, now: Timestamp) -> Option<Arc<Principal>> {
+        let key = self.principal(&principal.name, now)?;
+        if principal.kind == PrincipalKind::ApiKey {
+            return Some(key);
+        }
+        let end = [principal.expires_at, key.expires_at].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
+        let scopes =
+            if principal.kind == PrincipalKind::Ticket { principal.scopes.and(key.scopes) } else { key.scopes };
+        let vms = principal.vms.over(&key.vms);
+        Some(Arc::new(Principal { scopes, vms, expires_at: end, ..principal.clone() }))
     }
 
     /// Whether `principal`, let in earlier, still stands at `now`. A session stands as long as the key behind it.

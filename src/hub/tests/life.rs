@@ -168,7 +168,7 @@ async fn a_revoked_credential_ends_its_streams_and_no_other() {
     let other_request = StreamRequest { principal: principal("k1", &["*"]), ..request(&["*"], 5, None) };
     let mut client = Client::new(lab.hub.open(other_request).unwrap());
     client.so_far().await;
-    lab.hub.grants_changed("k1", None);
+    lab.hub.reconsider(|who| (&*who.name != "k1").then(|| Arc::new(who.clone())));
     let frames = client.so_far().await;
     assert_eq!((names(&frames), frames[0].data["code"].as_str()), (vec!["error"], Some("revoked")));
     assert!(client.ended);
@@ -185,9 +185,9 @@ async fn other_grants_mean_a_reset_and_a_snapshot_of_what_is_visible_now() {
     }
     let mut client = Client::new(lab.hub.open(request(&["a"], 1, None)).unwrap());
     client.so_far().await;
-    lab.hub.grants_changed("watcher", Some(principal("watcher", &["a"])));
+    lab.hub.reconsider(|_| Some(principal("watcher", &["a"])));
     assert_eq!(client.so_far().await, []);
-    lab.hub.grants_changed("watcher", Some(principal("watcher", &["b"])));
+    lab.hub.reconsider(|_| Some(principal("watcher", &["b"])));
     let frames = client.so_far().await;
     assert_eq!(names(&frames), ["reset", "status"]);
     assert_eq!(frames[0].data, json!({ "reason": "grants_changed" }));
@@ -257,7 +257,7 @@ async fn a_stream_that_is_not_read_has_its_connection_cut_and_so_has_one_that_do
     assert_eq!(lab.ended("slow"), 1);
 
     let deaf = lab.hub.open(StreamRequest { cut: counted(&cuts), ..request(&["*"], 1, None) }).expect("a stream");
-    lab.hub.grants_changed("watcher", None);
+    lab.hub.reconsider(|_| None);
     sleep(Duration::from_secs(3)).await;
     assert_eq!(cuts.load(Ordering::Relaxed), 1);
     sleep(Duration::from_secs(3)).await;

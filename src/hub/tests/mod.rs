@@ -53,6 +53,7 @@ fn principal(name: &str, globs: &[&str]) -> Arc<Principal> {
     Arc::new(Principal {
         kind: PrincipalKind::ApiKey,
         name: name.into(),
+        issuer: None,
         scopes: [Scope::EventsRead].into_iter().collect(),
         vms: VmGrant::from_globs(globs.iter().copied()),
         expires_at: None,

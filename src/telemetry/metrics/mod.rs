@@ -13,7 +13,10 @@ use crate::model::Timestamp;
 
 pub(in crate::telemetry) use family::metrics;
 pub use family::{BuildInfo, Counter, CounterBy, CounterByPair, Gauge, LabelSet, Requests, Seconds, SecondsBy};
-pub use sets::{AuthMethod, AuthOutcome, HandshakeOutcome, PollOutcome, ReloadOutcome};
+pub use sets::{
+    AddressSource, AuthMethod, AuthOutcome, FetchOutcome, HandshakeOutcome, Limit, PollOutcome, ProxyOutcome,
+    ReloadOutcome,
+};
 
 metrics! {
     /// What the polls of all VMs cost and bring.
@@ -44,6 +47,24 @@ metrics! {
     pub struct AuthMetrics {
         /// Credentials shown, by how and by what became of them. One request counts once.
         attempts: CounterByPair<AuthMethod, AuthOutcome> = "gatewatch_auth_total", ["method", "outcome"];
+        /// Fetches of the keys of JWT issuers, by outcome: ok, or failed and the keys from before stay.
+        jwks_fetches: CounterBy<FetchOutcome> = "gatewatch_jwks_fetches_total", ["outcome"];
+        /// Age of the oldest set of issuer keys in use, in seconds; 0 without an issuer that is fetched from.
+        jwks_age: Gauge = "gatewatch_jwks_age_seconds", [];
+    }
+}
+
+metrics! {
+    /// Where requests come from, and what they are kept from using up.
+    pub struct LimitMetrics {
+        /// Requests, connections and streams that were over a limit, by which.
+        hits: CounterBy<Limit> = "gatewatch_limit_hits_total", ["limit"];
+        /// Requests by how their client's address was found.
+        addresses: CounterBy<AddressSource> = "gatewatch_client_addresses_total", ["source"];
+        /// Entries of a forwarding header of a trusted peer that are no address.
+        forwarded_errors: Counter = "gatewatch_forwarded_parse_errors_total", [];
+        /// Addresses that the rate limit remembers now.
+        rate_keys: Gauge = "gatewatch_rate_limit_keys", [];
     }
 }
 
@@ -58,6 +79,12 @@ metrics! {
         accept_errors: Counter = "gatewatch_accept_errors_total", [];
         /// Connections closed because their peer took no byte for the write stall limit.
         write_stalls: Counter = "gatewatch_write_stalls_total", [];
+        /// Connections that began with a PROXY header, or should have, by outcome.
+        proxy_headers: CounterBy<ProxyOutcome> = "gatewatch_proxy_headers_total", ["outcome"];
+        /// When the first of the certificates in use ends, in seconds since the Unix epoch; 0 without TLS.
+        certificate_end: Gauge = "gatewatch_tls_certificate_not_after_seconds", [];
+        /// Certificates and client CAs that were read anew, by outcome.
+        certificate_reloads: CounterBy<ReloadOutcome> = "gatewatch_tls_certificate_reloads_total", ["outcome"];
     }
 }
 
@@ -72,6 +99,8 @@ metrics! {
         ready: Gauge = "gatewatch_ready", [];
         /// Times that configuration, keys and certificate were read anew, by outcome.
         reloads: CounterBy<ReloadOutcome> = "gatewatch_reloads_total", ["outcome"];
+        /// Whether everything that was read last is in force: 1, or 0 after a refusal.
+        reload_ok: Gauge = "gatewatch_config_last_reload_successful", [];
     }
 }
 
@@ -86,6 +115,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     /// Of the credentials.
     pub auth: AuthMetrics,
+    /// Of the limits.
+    pub limits: LimitMetrics,
     /// Of the connections.
     pub server: ServerMetrics,
     /// Of the process.
@@ -109,10 +140,12 @@ impl Metrics {
         let process = ProcessMetrics::register(&registry)?;
         let started = Timestamp::from(SystemTime::now()).0;
         process.started.set(started as i64);
+        process.reload_ok.set(1);
         Ok(Self {
             polls: PollMetrics::register(&registry)?,
             http: HttpMetrics::register(&registry)?,
             auth: AuthMetrics::register(&registry)?,
+            limits: LimitMetrics::register(&registry)?,
             server: ServerMetrics::register(&registry)?,
             process,
             registry,

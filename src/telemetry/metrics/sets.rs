@@ -65,10 +65,14 @@ label_set! {
         None = "none",
         /// An API key as `Authorization: Bearer`.
         Bearer = "bearer",
+        /// A JWT as `Authorization: Bearer`.
+        Jwt = "jwt",
         /// An API key as `X-API-Key`.
         ApiKey = "x_api_key",
         /// A session cookie.
         Session = "session",
+        /// A single-use ticket.
+        Ticket = "ticket",
         /// A login code.
         LoginCode = "login_code",
         /// Something in the query.
@@ -95,12 +99,22 @@ label_set! {
         Wrong = "wrong",
         /// It was valid once.
         Expired = "expired",
+        /// It will be valid later, or says that it was made later.
+        TooEarly = "too_early",
+        /// Its key was taken out after it was made.
+        Revoked = "revoked",
+        /// Signed for somebody else, for something else, or for longer than is allowed.
+        Claims = "claims",
+        /// Signed in a way that is not accepted of its issuer.
+        Algorithm = "algorithm",
         /// Shown in a place or a number in which no credential is taken.
         Refused = "refused",
         /// Valid, but without the scope that the route needs.
         Forbidden = "forbidden",
         /// Valid, but sent by a page of another origin.
         CrossSite = "cross_site",
+        /// Not looked at: its address showed too many that were refused.
+        Throttled = "throttled",
     }
 }
 
@@ -120,6 +134,77 @@ label_set! {
         /// What came was not TLS.
         NotTls = "not_tls",
         /// Anything else.
+        Failed = "failed",
+    }
+}
+
+label_set! {
+    /// How the address of a request's client was found.
+    AddressSource {
+        /// The other end of the socket.
+        Socket = "socket",
+        /// A PROXY header.
+        Proxy = "proxy_protocol",
+        /// The header that `proxy.header` names.
+        Header = "header",
+        /// It is itself a trusted load balancer's: most often one is missing in `proxy.trusted`, or a load balancer does not
+        /// name its clients (G8).
+        Trusted = "trusted",
+    }
+}
+
+label_set! {
+    /// What was over its limit.
+    Limit {
+        /// Open connections, all together.
+        Connections = "connections",
+        /// Open connections of one address.
+        ConnectionsPerIp = "connections_per_ip",
+        /// Connections that have not sent their PROXY header yet.
+        Unidentified = "connections_unidentified",
+        /// Requests of one address.
+        Requests = "requests",
+        /// Requests of an unknown caller while the table of addresses is full.
+        RequestsTableFull = "requests_table_full",
+        /// Requests of one principal.
+        PrincipalRequests = "principal_requests",
+        /// Requests that wait for their answer, all together.
+        InFlight = "requests_in_flight",
+        /// Refused credentials of one address.
+        AuthFailures = "auth_failures",
+        /// Open streams of one address.
+        StreamsPerIp = "streams_per_ip",
+        /// Open streams of one principal.
+        StreamsPerPrincipal = "streams_per_principal",
+        /// Bytes of a request body.
+        Body = "body",
+        /// Time for a request body.
+        BodyTime = "body_time",
+    }
+}
+
+label_set! {
+    /// What became of the beginning of a connection from a load balancer.
+    ProxyOutcome {
+        /// A header that names the client.
+        Ok = "ok",
+        /// A header without an address (LOCAL, UNKNOWN, a Unix socket): the load balancer speaks for itself.
+        Local = "local",
+        /// No header, or one that is not understood.
+        Malformed = "malformed",
+        /// The header was not whole in time.
+        Timeout = "timeout",
+        /// The peer is not one that may send a header, and only those may connect.
+        Untrusted = "untrusted",
+    }
+}
+
+label_set! {
+    /// What became of a fetch of an issuer's keys.
+    FetchOutcome {
+        /// The keys are in use.
+        Ok = "ok",
+        /// No answer, or one without a key that can be used; the keys from before stay.
         Failed = "failed",
     }
 }
