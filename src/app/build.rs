@@ -12,7 +12,7 @@ use super::routes::{self, Doors};
 use super::{App, Settings};
 use crate::api::FilesView;
 use crate::config::{Config, TlsMode, TlsVersion};
-use crate::edge::{EdgeSettings, EdgeState};
+use crate::edge::{EdgeSettings, EdgeState, SessionStore};
 use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
@@ -45,6 +45,9 @@ pub enum StartError {
     /// The keys file.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// What session cookies are signed with.
+    #[error("the session secret cannot be used: {0}")]
+    Session(String),
     /// Two metrics of one name: a fault of this program.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -63,6 +66,7 @@ impl App {
         // Whatever can be in the way is tried before the first task runs, so that a failed start says one thing.
         let (tls, ca) = tls_settings(&config)?;
         let (auth, keys, admin_key) = keys::load(&config.auth)?;
+        let secrets = super::session::load(&config).map_err(StartError::Session)?;
         let file = RegisteredFile::in_dir(&config.data.dir);
         let registered = file.load()?;
         let runtime_dir = probe::runtime_dir()?;
@@ -104,9 +108,11 @@ impl App {
         // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
         let hsts = has_tls && !own_ca && config.tls.hsts;
         let settings = EdgeSettings { auth, tls: has_tls, hsts, ..EdgeSettings::default() };
-        let edge = EdgeState::new(settings, Arc::clone(&keys), &metrics);
+        let sessions = SessionStore::new(secrets, config.auth.session_ttl);
+        let edge = EdgeState::new(settings, Arc::clone(&keys), sessions, &metrics);
+        edge.replace_origins(config.cors.origins.clone());
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
-            edge.sessions().keep_code(&code, &key_id);
+            edge.login_codes().keep(&code, &key_id);
         }
         let public = routes::public(doors.clone(), edge);
         let (address, server) = (listener.local_addr(), ServerHandle::new());

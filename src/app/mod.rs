@@ -9,6 +9,7 @@ mod keys;
 mod once;
 mod routes;
 mod run;
+mod session;
 
 pub use build::StartError;
 pub use demo::{Demo, DemoOptions, prepare_demo};

@@ -191,9 +191,7 @@ pub(super) fn scope(text: &str) -> Result<Scope, String> {
 }
 
 pub(super) fn glob(text: &str) -> Result<String, &'static str> {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
-    let fits = (1..=63).contains(&text.len()) && text.bytes().all(plain);
-    if fits { Ok(text.to_owned()) } else { Err("is not a VM name in which * stands for anything") }
+    if VmGrant::is_glob(text) { Ok(text.to_owned()) } else { Err("is not a VM name in which * stands for anything") }
 }
 
 fn expires(text: &str) -> Result<Option<Timestamp>, &'static str> {

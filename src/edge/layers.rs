@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -9,18 +10,20 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    HeaderValue, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderMap, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::authenticate;
 use super::problem::MEDIA_TYPE;
 use super::record::record;
-use super::{EdgeState, Problem};
+use super::{EdgeState, Problem, origin};
 
 /// Puts the edge around `router`: every route and the fallback. Outermost first.
 ///
@@ -36,7 +39,8 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
         .layer(from_fn_with_state(edge.clone(), record))
         // Inside log and metrics, so that a panic is counted; outside the rest, so that a panic there is caught too.
         .layer(CatchPanicLayer::custom(panicked))
-        // CORS goes here: errors of what is below must be readable by an allowed origin (G45).
+        // Outside all that refuses: a listed origin must be able to read an error, or its page would see none (G45).
+        .layer(cors(&edge))
         // The rate limit per address goes here: before auth, so that guessing is slow.
         // To the head of the answer only; a stream may last. Around auth, which may one day wait for a key set.
         .layer(from_fn_with_state(edge.clone(), in_time))
@@ -45,6 +49,22 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
         // Innermost: what a handler gets is whole, and came in time.
         .layer(from_fn_with_state(edge.clone(), read_body));
     router.layer(stack)
+}
+
+/// Pages of listed origins may read answers, with a credential in a header or with a cookie that browsers let them send;
+/// never everybody's (G69).
+fn cors(edge: &EdgeState) -> CorsLayer {
+    let edge = edge.clone();
+    let listed = move |origin: &HeaderValue, _: &Parts| {
+        origin.to_str().is_ok_and(|origin| origin::is_listed(origin, &edge.origins()))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(listed))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_API_KEY, LAST_EVENT_ID])
+        .expose_headers([X_REQUEST_ID, RETRY_AFTER])
+        .max_age(CORS_MAX_AGE)
 }
 
 /// The id of one request: 128 random bits as hex. Always ours: a client's own would let it forge joins in the log.
@@ -60,6 +80,10 @@ impl RequestId {
 
 /// Ends the connection after the answer.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+/// How long a browser need not ask again what a page may do.
+const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Header that carries the request id.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -116,6 +140,9 @@ fn bare_text(headers: &HeaderMap, body: &Body) -> Bare {
     }
 }
 
+/// What a page of ours may do: nothing inline, nothing from elsewhere, in nobody's frame, forms to us alone.
+const CSP: &str = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'";
+
 /// Sets the security headers that the handler did not set itself.
 async fn secure(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -126,7 +153,7 @@ async fn secure(State(edge): State<EdgeState>, request: Request, next: Next) -> 
     default(X_CONTENT_TYPE_OPTIONS, "nosniff");
     default(REFERRER_POLICY, "no-referrer");
     default(X_FRAME_OPTIONS, "DENY");
-    default(CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'");
+    default(CONTENT_SECURITY_POLICY, CSP);
     // What is behind a credential must stay in no cache (G69); streams and public assets set their own.
     default(CACHE_CONTROL, "no-store");
     if edge.settings().hsts {

@@ -15,12 +15,14 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 ///
 /// Reading: `Sec-Fetch-Site` must be `same-origin`, `none` or absent, and `Origin`, if there is one, ours; following a
 /// link from elsewhere is allowed, for its answer is shown to the person and not to the page. Changing: it must be
-/// proven, by `Sec-Fetch-Site: same-origin` or by an `Origin` that is ours.
-pub(super) fn own_page(request: &Parts, tls: bool) -> bool {
+/// proven, by `Sec-Fetch-Site: same-origin` or by an `Origin` that is ours. `listed` origins may read.
+pub(super) fn own_page(request: &Parts, tls: bool, listed: &[String]) -> bool {
     let site = text(&request.headers, &SEC_FETCH_SITE);
-    let origin = text(&request.headers, &ORIGIN).map(|origin| is_ours(origin, request, tls));
+    let shown = text(&request.headers, &ORIGIN);
+    let origin = shown.map(|origin| is_ours(origin, request, tls));
     let reads = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     match (reads, site, origin) {
+        (true, _, _) if shown.is_some_and(|origin| is_listed(origin, listed)) => true,
         (_, _, Some(false)) => false,
         (_, Some("same-origin"), _) => true,
         (true, Some("none") | None, _) => true,
@@ -29,6 +31,21 @@ pub(super) fn own_page(request: &Parts, tls: bool) -> bool {
         }
         (false, site, origin) => site.is_none() && origin == Some(true),
     }
+}
+
+/// Whether the page that sent the request, if one did, is ours or `listed`. For a request that carries proof of its own.
+pub(super) fn known_page(request: &Parts, tls: bool, listed: &[String]) -> bool {
+    text(&request.headers, &ORIGIN).is_none_or(|origin| is_listed(origin, listed) || is_ours(origin, request, tls))
+}
+
+/// Every browser of these years says one or the other with a request that changes something; curl says neither.
+pub(super) fn from_a_browser(request: &Parts) -> bool {
+    request.headers.contains_key(SEC_FETCH_SITE) || request.headers.contains_key(ORIGIN)
+}
+
+/// Whether `origin` is one of `listed`; browsers send both in lower case (RFC 6454, 6.1).
+pub(super) fn is_listed(origin: &str, listed: &[String]) -> bool {
+    listed.iter().any(|known| known.eq_ignore_ascii_case(origin))
 }
 
 /// Whether the request is addressed to this machine. A page that rebinds its own name to 127.0.0.1 is not.
@@ -71,7 +88,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 mod tests {
     use http::Request;
 
-    use super::{own_page, to_this_machine};
+    use super::{known_page, own_page, to_this_machine};
 
     fn parts(method: &str, headers: &[(&str, &str)]) -> http::request::Parts {
         let mut request = Request::builder().method(method).uri("/x").header("host", "gate.example:8765");
@@ -82,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_pages_use_a_cookie() {
+    fn g30_only_our_own_pages_use_a_cookie() {
         let site = |value| ("sec-fetch-site", value);
         const OURS: (&str, &str) = ("origin", "https://gate.example:8765");
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
@@ -107,10 +124,21 @@ mod tests {
             ("POST", &[site("same-origin"), ("origin", "null")], false),
         ];
         for (method, headers, allowed) in cases {
-            assert_eq!(own_page(&parts(method, headers), true), allowed, "{method} {headers:?}");
+            assert_eq!(own_page(&parts(method, headers), true, &[]), allowed, "{method} {headers:?}");
         }
-        assert!(own_page(&parts("POST", &[("origin", "http://gate.example:8765")]), false), "plain HTTP of our own");
-        assert!(!own_page(&parts("POST", &[OURS, OURS]), true), "said twice");
+        assert!(
+            own_page(&parts("POST", &[("origin", "http://gate.example:8765")]), false, &[]),
+            "plain HTTP of our own"
+        );
+        assert!(!own_page(&parts("POST", &[OURS, OURS]), true, &[]), "said twice");
+
+        let listed = ["https://dash.example".to_owned()];
+        let theirs = ("origin", "https://dash.example");
+        assert!(own_page(&parts("GET", &[theirs, site("cross-site")]), true, &listed));
+        assert!(!own_page(&parts("GET", &[("origin", "https://dash.example.evil")]), true, &listed));
+        assert!(!own_page(&parts("POST", &[theirs, site("same-site")]), true, &listed), "it may read and not change");
+        assert!(known_page(&parts("GET", &[theirs]), true, &listed) && known_page(&parts("GET", &[]), true, &listed));
+        assert!(!known_page(&parts("GET", &[("origin", "null")]), true, &listed));
     }
 
     #[test]

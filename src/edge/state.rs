@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::{Keys, SessionStore, Standing};
+use arc_swap::{ArcSwap, Guard};
+
+use super::auth::{Keys, LoginCodes, SessionStore, Tickets};
 use crate::model::{Principal, Timestamp};
 use crate::telemetry::{AuthMetrics, HttpMetrics, Metrics};
 
@@ -33,6 +35,8 @@ pub struct EdgeSettings {
     pub body_limit: usize,
     /// From the request head to the end of the body. Default 10 s.
     pub body_timeout: Duration,
+    /// The one route where a ticket is a credential: it is for an `EventSource` and nothing else (G37).
+    pub ticket_route: &'static str,
 }
 
 impl Default for EdgeSettings {
@@ -44,6 +48,7 @@ impl Default for EdgeSettings {
             head_timeout: Duration::from_secs(30),
             body_limit: 64 * 1024,
             body_timeout: Duration::from_secs(10),
+            ticket_route: "/api/benchmark-sse",
         }
     }
 }
@@ -57,15 +62,26 @@ struct Shared {
     settings: EdgeSettings,
     keys: Arc<Keys>,
     sessions: SessionStore,
+    login_codes: LoginCodes,
+    tickets: Tickets,
+    origins: ArcSwap<Vec<String>>,
     http: HttpMetrics,
     auth: AuthMetrics,
 }
 
 impl EdgeState {
-    /// With the keys of the configuration, which may be replaced while it serves, and no session yet.
-    pub fn new(settings: EdgeSettings, keys: Arc<Keys>, metrics: &Metrics) -> Self {
-        let sessions = SessionStore::new();
-        Self(Arc::new(Shared { settings, keys, sessions, http: metrics.http.clone(), auth: metrics.auth.clone() }))
+    /// With the keys of the configuration, which may be replaced while it serves, and no ticket yet.
+    pub fn new(settings: EdgeSettings, keys: Arc<Keys>, sessions: SessionStore, metrics: &Metrics) -> Self {
+        Self(Arc::new(Shared {
+            settings,
+            keys,
+            sessions,
+            login_codes: LoginCodes::default(),
+            tickets: Tickets::default(),
+            origins: ArcSwap::default(),
+            http: metrics.http.clone(),
+            auth: metrics.auth.clone(),
+        }))
     }
 
     /// How it behaves.
@@ -78,17 +94,37 @@ impl EdgeState {
         &self.0.keys
     }
 
-    /// The browser sessions and login codes.
+    /// The browser sessions.
     pub fn sessions(&self) -> &SessionStore {
         &self.0.sessions
     }
 
-    /// Whether `principal`, let in earlier, still stands at `now`: a stream asks whenever [`Keys::changes`] says so,
-    /// and when its principal's time is over (G49).
-    pub fn standing(&self, principal: &Principal, now: Timestamp) -> Standing {
+    /// The codes of login links.
+    pub fn login_codes(&self) -> &LoginCodes {
+        &self.0.login_codes
+    }
+
+    /// The unused tickets.
+    pub fn tickets(&self) -> &Tickets {
+        &self.0.tickets
+    }
+
+    /// The origins whose pages may read what they show a credential for.
+    pub fn origins(&self) -> Guard<Arc<Vec<String>>> {
+        self.0.origins.load()
+    }
+
+    /// Puts other such origins in force.
+    pub fn replace_origins(&self, origins: Vec<String>) {
+        self.0.origins.store(Arc::new(origins));
+    }
+
+    /// What `principal`, let in earlier, is at `now`: with the rights that what stands behind it has by then, and never
+    /// longer than it; `None` if it is no more (G44, G49).
+    pub fn renewed(&self, principal: &Principal, now: Timestamp) -> Option<Arc<Principal>> {
         match self.0.settings.auth {
-            AuthMode::Open => Standing::Valid,
-            AuthMode::Keys => self.0.keys.standing(principal, now),
+            AuthMode::Open => Some(Arc::new(principal.clone())),
+            AuthMode::Keys => self.0.keys.renewed(principal, now),
         }
     }
 

@@ -111,6 +111,12 @@ impl VmGrant {
         Self { globs: globs.into_iter().map(Into::into).collect(), only: None }
     }
 
+    /// Whether `text` is a glob: 1 to 63 of `a-z 0-9 - *`.
+    pub fn is_glob(text: &str) -> bool {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
+        (1..=63).contains(&text.len()) && text.bytes().all(plain)
+    }
+
     /// The globs.
     pub fn globs(&self) -> &[Box<str>] {
         &self.globs

@@ -3,48 +3,67 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::request::Parts;
+use http::{Method, StatusCode};
 
 use super::keys::KeyFault;
 use super::presented::{Unfit, presented};
+use super::session::SessionFault;
 use crate::edge::record::AuthNotes;
 use crate::edge::{AuthMode, EdgeState, Problem, origin};
-use crate::model::{Principal, PrincipalKind, Scope, Timestamp, VmGrant};
+use crate::model::{Principal, PrincipalKind, Scope, Secret, Timestamp, VmGrant};
 use crate::telemetry::{AuthMethod, AuthOutcome};
 
 /// What was found, and what follows: a principal, nobody, or a refusal.
-struct Verdict {
-    method: AuthMethod,
-    outcome: Option<AuthOutcome>,
-    caller: Result<Option<Arc<Principal>>, Problem>,
+pub(super) struct Verdict {
+    pub(super) method: AuthMethod,
+    pub(super) outcome: Option<AuthOutcome>,
+    pub(super) caller: Result<Option<Arc<Principal>>, Problem>,
 }
 
 impl Verdict {
-    fn caller(method: AuthMethod, principal: Arc<Principal>) -> Self {
+    pub(super) fn caller(method: AuthMethod, principal: Arc<Principal>) -> Self {
         Self { method, outcome: Some(AuthOutcome::Ok), caller: Ok(Some(principal)) }
     }
 
     fn refusal(method: AuthMethod, outcome: AuthOutcome, problem: Problem) -> Self {
         Self { method, outcome: Some(outcome), caller: Err(problem) }
     }
+
+    /// The one answer to every credential that is not valid (G24).
+    fn invalid(method: AuthMethod, outcome: AuthOutcome) -> Self {
+        Self::refusal(method, outcome, Problem::unauthorized())
+    }
+
+    pub(super) fn cross_site(method: AuthMethod) -> Self {
+        Self::refusal(method, AuthOutcome::CrossSite, cross_site())
+    }
+
+    /// Tells log and metrics.
+    pub(super) fn note(&self, notes: Option<&AuthNotes>) {
+        let Some(notes) = notes else { return };
+        notes.change(|note| {
+            note.method = self.method;
+            note.outcome = self.outcome;
+            note.principal = self.caller.as_ref().ok().and_then(Option::as_ref).map(|who| Arc::clone(&who.name));
+        });
+    }
+}
+
+/// The answer to a page that may not do what it tries.
+pub(super) fn cross_site() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "cross_site", "Pages of another origin may not do this")
 }
 
 /// Puts the principal, as `Arc<Principal>`, into the request's extensions; refuses a credential that is not valid, even
 /// where none is needed, so that a mistake shows at once.
 pub(in crate::edge) async fn authenticate(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let verdict = judge(&edge, &parts, Timestamp::from(SystemTime::now()));
-    if let Some(notes) = parts.extensions.get::<AuthNotes>() {
-        notes.change(|note| {
-            note.method = verdict.method;
-            note.outcome = verdict.outcome;
-            note.principal = verdict.caller.as_ref().ok().and_then(Option::as_ref).map(|who| Arc::clone(&who.name));
-        });
-    }
+    let verdict = judge(&edge, &parts, Timestamp::from(SystemTime::now())).await;
+    verdict.note(parts.extensions.get::<AuthNotes>());
     match verdict.caller {
         Ok(Some(principal)) => {
             parts.extensions.insert(principal);
@@ -55,7 +74,7 @@ pub(in crate::edge) async fn authenticate(State(edge): State<EdgeState>, request
     next.run(Request::from_parts(parts, body)).await
 }
 
-fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
+async fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
     let tls = edge.settings().tls;
     let shown = match presented(&request.headers, &request.uri, super::session::cookie_name(tls)) {
         Ok(shown) => shown,
@@ -67,11 +86,17 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
     let Some(shown) = shown else {
         return Verdict { method: AuthMethod::None, outcome: None, caller: Ok(None) };
     };
-    if shown.method == AuthMethod::Session {
-        return judge_session(edge, request, shown.secret.expose(), now);
+    match shown.method {
+        AuthMethod::Session => judge_session(edge, request, shown.secret.expose(), now),
+        AuthMethod::Ticket => judge_ticket(edge, request, shown.secret.expose(), now),
+        method => judge_credential(edge, method, &shown.secret, now).await,
     }
-    match edge.keys().verify(shown.secret.expose(), now) {
-        Ok(principal) => Verdict::caller(shown.method, principal),
+}
+
+/// An API key, wherever it was shown.
+pub(super) async fn judge_credential(edge: &EdgeState, method: AuthMethod, secret: &Secret, now: Timestamp) -> Verdict {
+    match edge.keys().verify(secret.expose(), now) {
+        Ok(principal) => Verdict::caller(method, principal),
         Err(fault) => {
             let outcome = match fault {
                 KeyFault::Malformed => AuthOutcome::Malformed,
@@ -79,7 +104,7 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
                 KeyFault::Wrong => AuthOutcome::Wrong,
                 KeyFault::Expired => AuthOutcome::Expired,
             };
-            Verdict::refusal(shown.method, outcome, Problem::unauthorized())
+            Verdict::invalid(method, outcome)
         }
     }
 }
@@ -88,18 +113,42 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
 /// must still reach the login.
 fn judge_session(edge: &EdgeState, request: &Parts, cookie: &str, now: Timestamp) -> Verdict {
     let method = AuthMethod::Session;
-    match edge.sessions().principal(cookie, edge.keys(), now) {
-        None => Verdict { method, outcome: Some(AuthOutcome::Unknown), caller: Ok(None) },
-        Some(_) if !origin::own_page(request, edge.settings().tls) => {
-            Verdict::refusal(method, AuthOutcome::CrossSite, cross_site())
-        }
+    let nobody = |outcome| Verdict { method, outcome: Some(outcome), caller: Ok(None) };
+    let named = match edge.sessions().principal(cookie, now) {
+        Ok(named) => named,
+        Err(SessionFault::Unknown) => return nobody(AuthOutcome::Unknown),
+        Err(SessionFault::Expired) => return nobody(AuthOutcome::Expired),
+        Err(SessionFault::Revoked) => return nobody(AuthOutcome::Revoked),
+    };
+    match edge.renewed(&named, now) {
+        None => nobody(AuthOutcome::Revoked),
+        Some(_) if !origin::own_page(request, edge.settings().tls, &edge.origins()) => Verdict::cross_site(method),
         Some(principal) => Verdict::caller(method, principal),
     }
 }
 
+/// A ticket is looked at only where it may be used, and used up only by a page that may use it.
+fn judge_ticket(edge: &EdgeState, request: &Parts, ticket: &str, now: Timestamp) -> Verdict {
+    let method = AuthMethod::Ticket;
+    let route = request.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    if route != Some(edge.settings().ticket_route) || request.method != Method::GET {
+        return Verdict::invalid(method, AuthOutcome::Refused);
+    }
+    if !origin::known_page(request, edge.settings().tls, &edge.origins()) {
+        return Verdict::cross_site(method);
+    }
+    let Some(issued) = edge.tickets().redeem(ticket, now) else {
+        return Verdict::invalid(method, AuthOutcome::Unknown);
+    };
+    match edge.renewed(&issued, now) {
+        Some(principal) => Verdict::caller(method, principal),
+        None => Verdict::invalid(method, AuthOutcome::Revoked),
+    }
+}
+
 fn judge_open(request: &Parts, tls: bool) -> Verdict {
-    if !origin::to_this_machine(request) || !origin::own_page(request, tls) && from_a_browser(request) {
-        return Verdict::refusal(AuthMethod::Open, AuthOutcome::CrossSite, cross_site());
+    if !origin::to_this_machine(request) || !origin::own_page(request, tls, &[]) && origin::from_a_browser(request) {
+        return Verdict::cross_site(AuthMethod::Open);
     }
     let administrator = Principal {
         kind: PrincipalKind::Session,
@@ -110,15 +159,6 @@ fn judge_open(request: &Parts, tls: bool) -> Verdict {
         expires_at: None,
     };
     Verdict::caller(AuthMethod::Open, Arc::new(administrator))
-}
-
-/// Every browser of these years says one or the other with a request that changes something; curl says neither.
-fn from_a_browser(request: &Parts) -> bool {
-    request.headers.contains_key("sec-fetch-site") || request.headers.contains_key(http::header::ORIGIN)
-}
-
-fn cross_site() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "cross_site", "Pages of another origin may not do this")
 }
 
 fn refuse_unfit(unfit: Unfit) -> Verdict {
@@ -137,6 +177,6 @@ fn refuse_unfit(unfit: Unfit) -> Verdict {
             AuthOutcome::Refused,
             Problem::new(StatusCode::BAD_REQUEST, "several_credentials", "Two different credentials were sent"),
         ),
-        Unfit::Malformed(method) => Verdict::refusal(method, AuthOutcome::Malformed, Problem::unauthorized()),
+        Unfit::Malformed(method) => Verdict::invalid(method, AuthOutcome::Malformed),
     }
 }

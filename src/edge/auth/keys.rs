@@ -184,7 +184,7 @@ impl Keys {
         Some(Arc::new(Principal { scopes, vms, expires_at: end, ..principal.clone() }))
     }
 
-    /// Whether `principal`, let in earlier, still stands at `now`. A session stands as long as the key behind it.
+    /// XX Whether `principal`, let in earlier, still stands at `now`. A session stands as long as the key behind it.
     pub(in crate::edge) fn standing(&self, principal: &Principal, now: Timestamp) -> Standing {
         if expired(principal, now) {
             return Standing::Expired;

@@ -33,9 +33,7 @@ pub(super) enum Unfit {
 
 /// The credential that `headers` show, if any.
 pub(super) fn presented(headers: &HeaderMap, uri: &Uri, cookie: &str) -> Result<Option<Presented>, Unfit> {
-    if in_query(uri) {
-        return Err(Unfit::InQuery);
-    }
+    let ticket = in_query(uri)?;
     let mut found: Option<Presented> = None;
     let mut show = |method: AuthMethod, text: Option<&str>| {
         let text = text.ok_or(Unfit::Malformed(method))?;
@@ -49,6 +47,9 @@ pub(super) fn presented(headers: &HeaderMap, uri: &Uri, cookie: &str) -> Result<
             }
         }
     };
+    if let Some(ticket) = &ticket {
+        show(AuthMethod::Ticket, Some(ticket))?;
+    }
     for value in headers.get_all(AUTHORIZATION) {
         show(AuthMethod::Bearer, value.to_str().ok().and_then(bearer))?;
     }
@@ -71,14 +72,22 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn in_query(uri: &Uri) -> bool {
+/// The ticket in the query, which is the one credential that may be there.
+fn in_query(uri: &Uri) -> Result<Option<String>, Unfit> {
     let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
         // What cannot be read cannot be cleared.
-        return true;
+        return Err(Unfit::InQuery);
     };
-    pairs.iter().any(|(key, value)| {
-        QUERY_KEYS.iter().any(|bad| key.eq_ignore_ascii_case(bad)) || value.trim_start().starts_with(PREFIX)
-    })
+    let mut ticket = None;
+    for (key, value) in pairs {
+        if QUERY_KEYS.iter().any(|bad| key.eq_ignore_ascii_case(bad)) || value.trim_start().starts_with(PREFIX) {
+            return Err(Unfit::InQuery);
+        }
+        if key == "ticket" && ticket.replace(value).is_some() {
+            return Err(Unfit::Several);
+        }
+    }
+    Ok(ticket)
 }
 
 #[cfg(test)]

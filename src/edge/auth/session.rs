@@ -1,21 +1,32 @@
 //! Browser sessions: `EventSource` cannot send a header, so a browser shows a cookie.
+//!
+//! The cookie is a signed statement, not the key of a table, so that every replica that has the secret can read it. It
+//! names who logged in; what they may do is asked anew each time. Only what was logged out is remembered.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use arc_swap::ArcSwap;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
 
-use super::keys::{Keys, SECRET_LENGTH, random_text};
-use crate::model::{Principal, PrincipalKind, Secret, Timestamp};
+use super::keys::random_text;
+use crate::model::{Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
 
-/// Sessions at once; one more ends the one that would end first.
-const MAX_SESSIONS: usize = 1024;
-/// Login codes at once; likewise.
-const MAX_CODES: usize = 64;
-/// How long a session lasts, in seconds: 12 h.
-pub(super) const SESSION_TTL: u32 = 12 * 3600;
-/// How long a login code that works once lasts, in seconds: 10 min.
-const CODE_TTL: f64 = 600.0;
+/// Logged-out sessions that are remembered; of one more the one that would end first is forgotten.
+const MAX_ENDED: usize = 10_000;
+/// Secrets in force at once.
+const MAX_SECRETS: usize = 8;
+/// The least characters of a secret (G26).
+const MIN_SECRET: usize = 32;
+/// Characters of a session's id: 131 random bits.
+const ID_LENGTH: usize = 22;
+/// The longest cookie that is looked at, bytes. Browsers keep up to 4096 with name and attributes.
+const MAX_COOKIE: usize = 3500;
+/// What a session is for; no other token of anybody's is for this (G37).
+const AUDIENCE: &str = "gatewatch:session";
 
 /// Name of the session cookie. The prefix makes browsers refuse it without `Secure` and `Path=/`, or with a `Domain`
 /// (RFC 6265bis, 4.1.3.2); it needs TLS.
@@ -23,178 +34,356 @@ pub(super) fn cookie_name(tls: bool) -> &'static str {
     if tls { "__Host-gatewatch" } else { "gatewatch" }
 }
 
-/// SHA-256 of a cookie or a code. The text itself is never kept.
-type Hash = [u8; 32];
-
-/// Sessions and login codes, in memory: a restart ends them all. Each stands for an API key, and no longer than it.
-#[derive(Debug, Default)]
-pub struct SessionStore(Mutex<Held>);
-
-#[derive(Debug, Default)]
-struct Held {
-    sessions: HashMap<Hash, Pass>,
-    codes: HashMap<Hash, Pass>,
+/// Why a set of session secrets is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionSecretError {
+    /// An empty secret is no secret (G26).
+    #[error("there is no secret in it")]
+    Empty,
+    /// It could be guessed.
+    #[error("a secret has fewer than {MIN_SECRET} characters")]
+    Short,
+    /// More than a rotation needs.
+    #[error("there are more than {MAX_SECRETS} secrets in it")]
+    Many,
 }
 
-#[derive(Clone, Debug)]
-struct Pass {
-    key_id: Arc<str>,
-    /// Seconds since the epoch; infinite for a code that works as long as the process.
-    until: f64,
+/// What session cookies are signed with.
+pub struct SessionSecrets {
+    sign: EncodingKey,
+    verify: Vec<DecodingKey>,
 }
 
-/// Why a login code is not taken. For the log alone.
+impl SessionSecrets {
+    /// One secret a line: the first signs, every one is accepted, so that a new one can be put in front of the old.
+    ///
+    /// # Errors
+    /// If there is none, or one that is too short.
+    pub fn from_lines(text: &str) -> Result<Self, SessionSecretError> {
+        let lines: Vec<&[u8]> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::as_bytes).collect();
+        let first = lines.first().ok_or(SessionSecretError::Empty)?;
+        if lines.iter().any(|line| line.len() < MIN_SECRET) {
+            return Err(SessionSecretError::Short);
+        }
+        if lines.len() > MAX_SECRETS {
+            return Err(SessionSecretError::Many);
+        }
+        let verify = lines.iter().map(|line| DecodingKey::from_secret(line)).collect();
+        Ok(Self { sign: EncodingKey::from_secret(first), verify })
+    }
+
+    /// One of its own, of 256 random bits, and its text.
+    pub fn random() -> (Self, Secret) {
+        let text = random_text(super::keys::SECRET_LENGTH);
+        let key = text.as_bytes();
+        (Self { sign: EncodingKey::from_secret(key), verify: vec![DecodingKey::from_secret(key)] }, Secret::new(text))
+    }
+}
+
+impl fmt::Debug for SessionSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionSecrets({})", self.verify.len())
+    }
+}
+
+/// What a cookie says.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    aud: String,
+    /// The session's own id: new at each login (G29), and what a logout remembers.
+    sid: String,
+    /// Whole seconds since the epoch.
+    exp: u64,
+    /// The name of the principal that logged in.
+    sub: String,
+    /// What a JWT granted; of an API key the keys file says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<Granted>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Granted {
+    iss: String,
+    scopes: Vec<Scope>,
+    vms: Vec<Box<str>>,
+}
+
+/// A cookie to be set.
+#[derive(Debug)]
+pub struct NewSession {
+    /// Its value.
+    pub cookie: Secret,
+    /// For how many seconds, from now on.
+    pub seconds: u64,
+    /// When it ends: a whole second.
+    pub ends: Timestamp,
+}
+
+/// Why a cookie is no session. For the log alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeFault {
-    /// No such code, or used before.
+pub enum SessionFault {
+    /// Not signed with one of the secrets, or not by us.
     Unknown,
-    /// Too late, or its key is no more.
+    /// Its time is over.
     Expired,
+    /// It was logged out.
+    Revoked,
+}
+
+/// Makes and reads sessions.
+#[derive(Debug)]
+pub struct SessionStore {
+    secrets: ArcSwap<SessionSecrets>,
+    ttl: Duration,
+    /// Ids that were logged out, and when each would have ended.
+    ended: Mutex<HashMap<Box<str>, u64>>,
 }
 
 impl SessionStore {
-    /// With no session.
-    pub fn new() -> Self {
-        Self::default()
+    /// Sessions signed with `secrets` that last for `ttl`, or until their credential ends.
+    pub fn new(secrets: SessionSecrets, ttl: Duration) -> Self {
+        Self { secrets: ArcSwap::from_pointee(secrets), ttl, ended: Mutex::default() }
     }
 
-    /// A code that opens a session of the key `key_id`: once and within 10 minutes, or, if `reusable`, as often as
-    /// wanted while the process lives (the link that `demo` prints).
-    pub fn login_code(&self, key_id: &str, reusable: bool, now: Timestamp) -> Secret {
-        let code = random_text(SECRET_LENGTH);
-        let until = if reusable { f64::INFINITY } else { now.0 + CODE_TTL };
-        insert(&mut self.lock().codes, MAX_CODES, hash(&code), Pass { key_id: key_id.into(), until });
-        Secret::new(code)
+    /// Puts other secrets in force. Sessions signed with one that is not among them end.
+    pub fn replace_secrets(&self, secrets: SessionSecrets) {
+        self.secrets.store(Arc::new(secrets));
     }
 
-    /// Makes `code` open sessions of the key `key_id` as often as wanted while the process lives: a code that was given
-    /// out before a restart.
-    pub fn keep_code(&self, code: &Secret, key_id: &str) {
-        insert(
-            &mut self.lock().codes,
-            MAX_CODES,
-            hash(code.expose()),
-            Pass { key_id: key_id.into(), until: f64::INFINITY },
-        );
-    }
-
-    /// Opens a session with `code`: the cookie's value, new each time (G29).
-    pub fn log_in(&self, code: &str, keys: &Keys, now: Timestamp) -> Result<Secret, CodeFault> {
-        let mut held = self.lock();
-        let code = hash(code);
-        let pass = held.codes.get(&code).cloned().ok_or(CodeFault::Unknown)?;
-        if pass.until.is_finite() {
-            held.codes.remove(&code);
+    /// A session for `principal`, who showed a key or a JWT; `None` if its time is over already.
+    pub fn begin(&self, principal: &Principal, now: Timestamp) -> Option<NewSession> {
+        let own = now.0 + self.ttl.as_secs_f64();
+        let end = principal.expires_at.map_or(own, |at| at.0.min(own));
+        let seconds = (end - now.0).floor();
+        if seconds < 1.0 {
+            return None;
         }
-        if pass.until <= now.0 || keys.principal(&pass.key_id, now).is_none() {
-            return Err(CodeFault::Expired);
+        let scopes = || Scope::ALL.into_iter().filter(|scope| principal.scopes.allow(*scope)).collect();
+        let claims = Claims {
+            aud: AUDIENCE.to_owned(),
+            sid: random_text(ID_LENGTH),
+            exp: end.floor() as u64,
+            sub: principal.name.as_ref().to_owned(),
+            jwt: principal.issuer.as_ref().map(|iss| Granted {
+                iss: iss.as_ref().to_owned(),
+                scopes: scopes(),
+                vms: principal.vms.globs().to_vec(),
+            }),
+        };
+        let cookie = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.secrets.load().sign).ok()?;
+        // A browser would drop a larger one without a word.
+        (cookie.len() <= MAX_COOKIE).then(|| NewSession {
+            cookie: Secret::new(cookie),
+            seconds: seconds as u64,
+            ends: Timestamp(end.floor()),
+        })
+    }
+
+    /// Who the cookie names. What a key may do is not in it: the caller asks the keys.
+    pub fn principal(&self, cookie: &str, now: Timestamp) -> Result<Principal, SessionFault> {
+        let claims = self.read(cookie).ok_or(SessionFault::Unknown)?;
+        if claims.exp as f64 <= now.0 {
+            return Err(SessionFault::Expired);
         }
-        let cookie = random_text(SECRET_LENGTH);
-        let until = now.0 + f64::from(SESSION_TTL);
-        insert(&mut held.sessions, MAX_SESSIONS, hash(&cookie), Pass { key_id: pass.key_id, until });
-        Ok(Secret::new(cookie))
+        if self.ended().contains_key(claims.sid.as_str()) {
+            return Err(SessionFault::Revoked);
+        }
+        let (issuer, scopes, vms) = match claims.jwt {
+            Some(granted) => (Some(granted.iss.into()), granted.scopes.into_iter().collect(), granted.vms),
+            None => (None, Scopes::default(), Vec::new()),
+        };
+        Ok(Principal {
+            kind: PrincipalKind::Session,
+            name: claims.sub.into(),
+            issuer,
+            scopes,
+            vms: VmGrant::from_globs(vms),
+            expires_at: Some(Timestamp(claims.exp as f64)),
+        })
     }
 
     /// Ends the session of `cookie`, if it is one.
-    pub fn log_out(&self, cookie: &str) {
-        self.lock().sessions.remove(&hash(cookie));
+    pub fn log_out(&self, cookie: &str, now: Timestamp) {
+        let Some(claims) = self.read(cookie) else { return };
+        let mut ended = self.ended();
+        if ended.len() >= MAX_ENDED {
+            ended.retain(|_, until| *until as f64 > now.0);
+        }
+        if ended.len() >= MAX_ENDED
+            && let Some(first) = ended.iter().min_by_key(|(_, until)| **until).map(|(sid, _)| sid.clone())
+        {
+            ended.remove(&first);
+        }
+        ended.insert(claims.sid.into(), claims.exp);
     }
 
-    /// Who the session of `cookie` stands for at `now`.
-    pub fn principal(&self, cookie: &str, keys: &Keys, now: Timestamp) -> Option<Arc<Principal>> {
-        // Looked up by hash: how long that takes says nothing about the cookie.
-        let pass = self.lock().sessions.get(&hash(cookie)).cloned().filter(|pass| pass.until > now.0)?;
-        let key = keys.principal(&pass.key_id, now)?;
-        let until = key.expires_at.map_or(pass.until, |at| at.0.min(pass.until));
-        let expires_at = Some(Timestamp(until));
-        Some(Arc::new(Principal { kind: PrincipalKind::Session, expires_at, ..Principal::clone(&key) }))
+    fn read(&self, cookie: &str) -> Option<Claims> {
+        if cookie.len() > MAX_COOKIE {
+            return None;
+        }
+        let mut rules = Validation::new(Algorithm::HS256);
+        rules.set_audience(&[AUDIENCE]);
+        rules.set_required_spec_claims(&["exp", "aud", "sub"]);
+        // Time is our argument, not the library's.
+        rules.validate_exp = false;
+        let secrets = self.secrets.load();
+        let mut read = secrets.verify.iter().map(|key| jsonwebtoken::decode::<Claims>(cookie, key, &rules));
+        read.find_map(|read| read.ok().map(|data| data.claims))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn ended(&self) -> MutexGuard<'_, HashMap<Box<str>, u64>> {
         // Every change is one insert or remove: a panic cannot leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn hash(text: &str) -> Hash {
-    Sha256::digest(text.as_bytes()).into()
-}
-
-fn insert(passes: &mut HashMap<Hash, Pass>, max: usize, hash: Hash, pass: Pass) {
-    while passes.len() >= max {
-        let Some(first) = passes.iter().min_by(|a, b| a.1.until.total_cmp(&b.1.until)).map(|(hash, _)| *hash) else {
-            break;
-        };
-        passes.remove(&first);
-    }
-    passes.insert(hash, pass);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
     use super::super::{KeySet, Keys, new_key};
-    use super::{CODE_TTL, CodeFault, MAX_SESSIONS, SESSION_TTL, SessionStore};
-    use crate::model::{PrincipalKind, Scope, Timestamp, VmGrant};
+    use super::{MAX_ENDED, SessionFault, SessionSecretError, SessionSecrets, SessionStore};
+    use crate::model::{Principal, PrincipalKind, Scope, Timestamp, VmGrant};
 
     const NOW: Timestamp = Timestamp(1000.0);
+    const TTL: Duration = Duration::from_secs(3600);
 
     fn later(seconds: f64) -> Timestamp {
         Timestamp(NOW.0 + seconds)
     }
 
-    fn keys() -> (String, Keys) {
-        let (_, entry) = new_key("people", [Scope::EventsRead], VmGrant::all(), None);
-        (entry.id.clone(), Keys::new(KeySet::new([entry]).unwrap()))
+    fn store() -> SessionStore {
+        SessionStore::new(SessionSecrets::random().0, TTL)
+    }
+
+    fn key(expires_at: Option<Timestamp>) -> (Arc<Principal>, Keys) {
+        let (text, entry) = new_key("people", [Scope::EventsRead], VmGrant::from_globs(["waa-*"]), expires_at);
+        let keys = Keys::new(KeySet::new([entry]).unwrap());
+        (keys.verify(text.expose(), NOW).unwrap(), keys)
     }
 
     #[test]
-    fn a_code_works_once_and_in_time_unless_it_is_reusable() {
-        let (id, keys) = keys();
-        let store = SessionStore::new();
-        let code = store.login_code(&id, false, NOW);
-        assert!(store.log_in(code.expose(), &keys, later(CODE_TTL - 1.0)).is_ok());
-        assert_eq!(store.log_in(code.expose(), &keys, NOW).unwrap_err(), CodeFault::Unknown);
-        let code = store.login_code(&id, false, NOW);
-        assert_eq!(store.log_in(code.expose(), &keys, later(CODE_TTL)).unwrap_err(), CodeFault::Expired);
-        assert_eq!(store.log_in("guess", &keys, NOW).unwrap_err(), CodeFault::Unknown);
+    fn g29_a_session_is_new_at_each_login_and_ends_with_its_time_its_credential_or_its_logout() {
+        let store = store();
+        let (principal, keys) = key(None);
+        let first = store.begin(&principal, NOW).unwrap();
+        assert_eq!(first.seconds, 3600);
+        let second = store.begin(&principal, NOW).unwrap();
+        assert!(!first.cookie.matches(second.cookie.expose()));
 
-        let code = store.login_code(&id, true, NOW);
-        let first = store.log_in(code.expose(), &keys, NOW).unwrap();
-        let second = store.log_in(code.expose(), &keys, later(1e6)).unwrap();
-        assert!(!first.matches(second.expose()), "each login is a session of its own");
-    }
+        let named = store.principal(first.cookie.expose(), later(3599.0)).unwrap();
+        assert!(!named.scopes.allow(Scope::EventsRead), "what a key may do is not in the cookie");
+        let renewed = keys.renewed(&named, NOW).unwrap();
+        assert_eq!((renewed.kind, &renewed.name), (PrincipalKind::Session, &principal.name));
+        assert_eq!((renewed.scopes, &renewed.vms), (principal.scopes, &principal.vms));
+        assert_eq!(renewed.expires_at, Some(later(3600.0)));
+        assert_eq!(store.principal(first.cookie.expose(), later(3600.0)).unwrap_err(), SessionFault::Expired);
 
-    #[test]
-    fn a_session_ends_with_its_time_its_key_or_its_logout() {
-        let (id, keys) = keys();
-        let store = SessionStore::new();
-        let code = store.login_code(&id, true, NOW);
-        let cookie = store.log_in(code.expose(), &keys, NOW).unwrap();
-        let principal = store.principal(cookie.expose(), &keys, NOW).unwrap();
-        assert_eq!((principal.kind, &*principal.name), (PrincipalKind::Session, id.as_str()));
-        assert_eq!(principal.expires_at, Some(later(f64::from(SESSION_TTL))));
-        assert!(store.principal(cookie.expose(), &keys, later(f64::from(SESSION_TTL))).is_none());
-        assert!(store.principal("guess", &keys, NOW).is_none());
+        store.log_out(first.cookie.expose(), NOW);
+        assert_eq!(store.principal(first.cookie.expose(), NOW).unwrap_err(), SessionFault::Revoked);
+        assert!(store.principal(second.cookie.expose(), NOW).is_ok(), "another session of the same key stays");
 
         let (_, other) = new_key("other", [], VmGrant::all(), None);
         keys.replace(KeySet::new([other]).unwrap());
-        assert!(store.principal(cookie.expose(), &keys, NOW).is_none(), "the key behind it is revoked");
-        assert_eq!(store.log_in(code.expose(), &keys, NOW).unwrap_err(), CodeFault::Expired);
+        assert!(keys.renewed(&named, NOW).is_none(), "the key behind it is revoked");
+
+        let (ending, _) = key(Some(later(60.0)));
+        assert_eq!(store.begin(&ending, NOW).unwrap().seconds, 60);
+        assert!(store.begin(&ending, later(60.0)).is_none());
     }
 
     #[test]
-    fn sessions_are_bounded_and_the_oldest_goes_first() {
-        let (id, keys) = keys();
-        let store = SessionStore::new();
-        let code = store.login_code(&id, true, NOW);
-        let mut cookies = Vec::new();
-        for n in 0..=MAX_SESSIONS {
-            cookies.push(store.log_in(code.expose(), &keys, later(n as f64)).unwrap());
+    fn a_session_of_a_jwt_carries_what_the_jwt_granted() {
+        let store = store();
+        let token = Principal {
+            kind: PrincipalKind::Jwt,
+            name: "alice@https://issuer.example".into(),
+            issuer: Some("https://issuer.example".into()),
+            scopes: [Scope::EventsRead, Scope::VncView].into_iter().collect(),
+            vms: VmGrant::from_globs(["waa-*"]),
+            expires_at: Some(later(100.0)),
+        };
+        let cookie = store.begin(&token, NOW).unwrap().cookie;
+        let named = store.principal(cookie.expose(), NOW).unwrap();
+        assert_eq!(named, Principal { kind: PrincipalKind::Session, ..token });
+    }
+
+    #[test]
+    fn a_secret_is_rotated_by_putting_the_new_one_in_front() {
+        let (old, new) = ("o".repeat(32), "n".repeat(32));
+        let secrets = |text: &str| SessionSecrets::from_lines(text).unwrap();
+        let replica = SessionStore::new(secrets(&old), TTL);
+        let (principal, _) = key(None);
+        let cookie = replica.begin(&principal, NOW).unwrap().cookie;
+        let other = SessionStore::new(secrets(&format!("{old}\r\n")), TTL);
+        assert!(other.principal(cookie.expose(), NOW).is_ok(), "replicas share it");
+
+        other.replace_secrets(secrets(&format!("{new}\n{old}\n")));
+        assert!(other.principal(cookie.expose(), NOW).is_ok());
+        let newer = other.begin(&principal, NOW).unwrap().cookie;
+        assert_eq!(replica.principal(newer.expose(), NOW).unwrap_err(), SessionFault::Unknown);
+        other.replace_secrets(secrets(&new));
+        assert_eq!(other.principal(cookie.expose(), NOW).unwrap_err(), SessionFault::Unknown);
+        assert!(other.principal(newer.expose(), NOW).is_ok());
+    }
+
+    #[test]
+    fn g26_an_empty_or_short_session_secret_is_refused() {
+        let error = |text: &str| SessionSecrets::from_lines(text).unwrap_err();
+        assert_eq!(error(""), SessionSecretError::Empty);
+        assert_eq!(error(" \n\n"), SessionSecretError::Empty);
+        assert_eq!(error(&format!("{}\nshort", "x".repeat(32))), SessionSecretError::Short);
+        assert_eq!(error(&"x".repeat(32).repeat(1).to_owned().as_str()[..31]), SessionSecretError::Short);
+        assert_eq!(error(&format!("{}\n", "x".repeat(32)).repeat(9)), SessionSecretError::Many);
+        assert!(!format!("{:?}", SessionSecrets::random().0).contains("Key"));
+    }
+
+    #[test]
+    fn g37_no_other_token_is_a_session() {
+        let secret = "s".repeat(32);
+        let store = SessionStore::new(SessionSecrets::from_lines(&secret).unwrap(), TTL);
+        let signed = |claims: serde_json::Value, algorithm| {
+            let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+            jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, &key).unwrap()
+        };
+        let claims = |aud: &str| serde_json::json!({"aud": aud, "sid": "a", "exp": 2000, "sub": "k"});
+        use jsonwebtoken::Algorithm::{HS256, HS384};
+        assert!(store.principal(&signed(claims("gatewatch:session"), HS256), NOW).is_ok());
+        for other in [
+            signed(claims("gatewatch"), HS256),
+            signed(claims("gatewatch:session"), HS384),
+            signed(serde_json::json!({"aud": "gatewatch:session", "sid": "a", "sub": "k"}), HS256),
+            signed(serde_json::json!({"aud": "gatewatch:session", "sid": "a", "exp": 2000, "sub": "k", "x": 1}), HS256),
+            "x".repeat(5000),
+        ] {
+            assert_eq!(store.principal(&other, NOW).unwrap_err(), SessionFault::Unknown, "{other}");
         }
-        assert_eq!(store.lock().sessions.len(), MAX_SESSIONS);
-        assert!(store.principal(cookies[0].expose(), &keys, NOW).is_none());
-        assert!(store.principal(cookies[1].expose(), &keys, NOW).is_some());
-        store.log_out(cookies[1].expose());
-        assert!(store.principal(cookies[1].expose(), &keys, NOW).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_of_logouts_is_bounded() {
+        let store = store();
+        let (principal, _) = key(None);
+        let last = store.begin(&principal, later(10.0)).unwrap().cookie;
+        for n in 0..MAX_ENDED {
+            store.ended().insert(n.to_string().into(), 5000);
+        }
+        store.log_out(last.expose(), NOW);
+        assert_eq!(store.ended().len(), MAX_ENDED);
+        assert_eq!(store.principal(last.expose(), NOW).unwrap_err(), SessionFault::Revoked);
+        store.log_out(last.expose(), later(4990.0));
+        assert!(store.ended().len() < MAX_ENDED, "what is over is forgotten first");
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_text_is_a_session(text in "\\PC{0,200}|[a-zA-Z0-9_.-]{0,200}") {
+            prop_assert!(store().principal(&text, NOW).is_err());
+        }
     }
 }

@@ -73,6 +73,8 @@ label_set! {
         Session = "session",
         /// A single-use ticket.
         Ticket = "ticket",
+        /// A key or a JWT in the body of a login.
+        Login = "login",
         /// A login code.
         LoginCode = "login_code",
         /// Something in the query.

@@ -1,0 +1,82 @@
+//! What session cookies are signed with: the file of the configuration, or one of our own in the data folder.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::edge::SessionSecrets;
+
+/// The largest file of secrets that is read, bytes.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// Where the secret is.
+pub(super) fn secret_file(config: &Config) -> PathBuf {
+    config.auth.session_secret_file.clone().unwrap_or_else(|| config.data.dir.join("session-secret"))
+}
+
+/// The secrets in force. One of our own is made at the first start and kept, so that a restart signs nobody out.
+///
+/// # Errors
+/// One readable line.
+pub(super) fn load(config: &Config) -> Result<SessionSecrets, String> {
+    let path = secret_file(config);
+    let at = |error: io::Error| format!("{}: {error}", path.display());
+    let text = match read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && config.auth.session_secret_file.is_none() => {
+            make(&path).map_err(at)?;
+            // Another process may have been first: what is in the file is what counts.
+            read(&path).map_err(at)?
+        }
+        read => read.map_err(at)?,
+    };
+    SessionSecrets::from_lines(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let (_, text) = SessionSecrets::random();
+    let temporary = path.with_extension(format!("{:08x}.tmp", rand::random::<u32>()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let written = writeln!(file, "{}", text.expose()).and_then(|()| file.sync_all());
+    // A link, unlike a rename, does not take the place of one that another process made meanwhile.
+    let placed = written.and_then(|()| match fs::hard_link(&temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    fs::remove_file(&temporary).and(placed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::{load, secret_file};
+    use crate::config::{Config, MapEnv};
+
+    #[test]
+    fn a_secret_of_our_own_is_made_once_for_its_owner_alone_and_a_bad_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("auth.none = true\ndata.dir = {:?}\n", dir.path().join("data").display().to_string());
+        let config = Config::parse(&text, "test", &MapEnv::default()).unwrap();
+        load(&config).unwrap();
+        let file = secret_file(&config);
+        let first = std::fs::read_to_string(&file).unwrap();
+        assert!(first.trim().len() >= 43);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        load(&config).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
+        assert_eq!(std::fs::read_dir(dir.path().join("data")).unwrap().count(), 1, "nothing is left beside it");
+        std::fs::write(&file, "short\n").unwrap();
+        assert!(load(&config).unwrap_err().contains("fewer than 32 characters"));
+    }
+}
