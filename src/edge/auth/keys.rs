@@ -32,7 +32,7 @@ pub fn new_key(
     let text = format!("{PREFIX}{id}_{}", random_text(SECRET_LENGTH));
     let sha256 = Sha256::digest(text.as_bytes()).into();
     let scopes = scopes.into_iter().collect();
-    (Secret::new(text), KeyEntry { id, sha256, name: name.into(), scopes, vms, expires_at })
+    (Secret::new(text), KeyEntry { id, sha256: vec![sha256], name: name.into(), scopes, vms, expires_at })
 }
 
 /// `length` characters of base62 from the operating system's generator.
@@ -80,7 +80,7 @@ impl KeySet {
                 vms: entry.vms,
                 expires_at: entry.expires_at,
             });
-            if keys.insert(entry.id.clone(), Kept { sha256: entry.sha256, principal }).is_some() {
+            if keys.insert(entry.id.clone(), Kept { sha256: entry.sha256[0], principal }).is_some() {
                 return Err(KeysError::Twice(entry.id));
             }
         }
