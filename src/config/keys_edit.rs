@@ -186,7 +186,9 @@ mod tests {
         assert_eq!(again, format!("# ours\n# end\n{}", key("b", 2).to_toml()));
         assert_eq!(KeysFile::with(&again, &key("b", 3)).unwrap_err(), KeyEditError::Taken("b".to_owned()));
         let both = format!("empty = true\n{again}");
-        assert!(KeysFile::parse(&both).unwrap_err().to_string().contains("keys:1:9: empty: is true, but there are keys"));
+        assert!(
+            KeysFile::parse(&both).unwrap_err().to_string().contains("keys:1:9: empty: is true, but there are keys")
+        );
         assert!(KeysFile::parse("empty = false\n").is_err());
     }
 

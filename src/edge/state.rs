@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit::Audit;
 use super::auth::{Keys, SessionStore, Standing};
 use crate::model::{Principal, Timestamp};
 use crate::telemetry::{AuthMetrics, HttpMetrics, Metrics};
@@ -57,6 +58,7 @@ struct Shared {
     settings: EdgeSettings,
     keys: Arc<Keys>,
     sessions: SessionStore,
+    audit: Audit,
     http: HttpMetrics,
     auth: AuthMetrics,
 }
@@ -65,7 +67,8 @@ impl EdgeState {
     /// With the keys of the configuration, which may be replaced while it serves, and no session yet.
     pub fn new(settings: EdgeSettings, keys: Arc<Keys>, metrics: &Metrics) -> Self {
         let sessions = SessionStore::new();
-        Self(Arc::new(Shared { settings, keys, sessions, http: metrics.http.clone(), auth: metrics.auth.clone() }))
+        let (audit, http, auth) = (Audit::default(), metrics.http.clone(), metrics.auth.clone());
+        Self(Arc::new(Shared { settings, keys, sessions, audit, http, auth }))
     }
 
     /// How it behaves.
@@ -90,6 +93,10 @@ impl EdgeState {
             AuthMode::Open => Standing::Valid,
             AuthMode::Keys => self.0.keys.standing(principal, now),
         }
+    }
+
+    pub(super) fn audit(&self) -> &Audit {
+        &self.0.audit
     }
 
     pub(super) fn http_metrics(&self) -> &HttpMetrics {

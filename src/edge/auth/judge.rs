@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
-use super::keys::KeyFault;
+use super::keys::{self, KeyFault};
 use super::presented::{Unfit, presented};
 use crate::edge::record::AuthNotes;
 use crate::edge::{AuthMode, EdgeState, Problem, origin};
@@ -20,16 +20,18 @@ use crate::telemetry::{AuthMethod, AuthOutcome};
 struct Verdict {
     method: AuthMethod,
     outcome: Option<AuthOutcome>,
+    /// The id of the key that was shown and not taken.
+    claimed: Option<Arc<str>>,
     caller: Result<Option<Arc<Principal>>, Problem>,
 }
 
 impl Verdict {
     fn caller(method: AuthMethod, principal: Arc<Principal>) -> Self {
-        Self { method, outcome: Some(AuthOutcome::Ok), caller: Ok(Some(principal)) }
+        Self { method, outcome: Some(AuthOutcome::Ok), claimed: None, caller: Ok(Some(principal)) }
     }
 
     fn refusal(method: AuthMethod, outcome: AuthOutcome, problem: Problem) -> Self {
-        Self { method, outcome: Some(outcome), caller: Err(problem) }
+        Self { method, outcome: Some(outcome), claimed: None, caller: Err(problem) }
     }
 }
 
@@ -42,6 +44,7 @@ pub(in crate::edge) async fn authenticate(State(edge): State<EdgeState>, request
         notes.change(|note| {
             note.method = verdict.method;
             note.outcome = verdict.outcome;
+            note.claimed = verdict.claimed;
             note.principal = verdict.caller.as_ref().ok().and_then(Option::as_ref).map(|who| Arc::clone(&who.name));
         });
     }
@@ -65,7 +68,7 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
         return judge_open(request, tls);
     }
     let Some(shown) = shown else {
-        return Verdict { method: AuthMethod::None, outcome: None, caller: Ok(None) };
+        return Verdict { method: AuthMethod::None, outcome: None, claimed: None, caller: Ok(None) };
     };
     if shown.method == AuthMethod::Session {
         return judge_session(edge, request, shown.secret.expose(), now);
@@ -79,7 +82,8 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
                 KeyFault::Wrong => AuthOutcome::Wrong,
                 KeyFault::Expired => AuthOutcome::Expired,
             };
-            Verdict::refusal(shown.method, outcome, Problem::unauthorized())
+            let claimed = keys::parse(shown.secret.expose()).map(Arc::from);
+            Verdict { claimed, ..Verdict::refusal(shown.method, outcome, Problem::unauthorized()) }
         }
     }
 }
@@ -89,7 +93,7 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
 fn judge_session(edge: &EdgeState, request: &Parts, cookie: &str, now: Timestamp) -> Verdict {
     let method = AuthMethod::Session;
     match edge.sessions().principal(cookie, edge.keys(), now) {
-        None => Verdict { method, outcome: Some(AuthOutcome::Unknown), caller: Ok(None) },
+        None => Verdict { method, outcome: Some(AuthOutcome::Unknown), claimed: None, caller: Ok(None) },
         Some(_) if !origin::own_page(request, edge.settings().tls) => {
             Verdict::refusal(method, AuthOutcome::CrossSite, cross_site())
         }

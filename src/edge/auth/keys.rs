@@ -245,9 +245,7 @@ impl Keys {
             scopes: kept.principal.scopes,
             vms: kept.principal.vms.clone(),
             expires_at: kept.principal.expires_at,
-            last_used: Some(kept.last_used.load(Ordering::Relaxed))
-                .filter(|at| *at > 0)
-                .map(|at| Timestamp(at as f64)),
+            last_used: Some(kept.last_used.load(Ordering::Relaxed)).filter(|at| *at > 0).map(|at| Timestamp(at as f64)),
             rotating: kept.sha256[1] != NO_HASH,
         };
         let mut keys: Vec<KeyInfo> = set.0.values().map(info).collect();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::presented::presented;
 use super::require::Caller;
 use super::session::{CodeFault, SESSION_TTL, cookie_name};
+use crate::edge::audit::Act;
 use crate::edge::record::AuthNotes;
 use crate::edge::{EdgeState, Problem};
 use crate::model::{PrincipalKind, Scope, Timestamp};
@@ -41,10 +42,16 @@ async fn log_in(
         let problem = Problem::of_status(StatusCode::METHOD_NOT_ALLOWED);
         return problem.header(ALLOW, HeaderValue::from_static("GET")).into_response();
     }
-    let session = edge.sessions().log_in(&login.code, edge.keys(), Timestamp::from(SystemTime::now()));
+    let now = Timestamp::from(SystemTime::now());
+    let session = edge.sessions().log_in(&login.code, edge.keys(), now);
     if let Some(Extension(notes)) = notes {
         notes.change(|note| {
             note.method = AuthMethod::LoginCode;
+            if let Ok(cookie) = &session {
+                note.act = Some(Act::Login);
+                note.principal =
+                    edge.sessions().principal(cookie.expose(), edge.keys(), now).map(|who| who.name.clone());
+            }
             note.outcome = Some(match &session {
                 Ok(_) => AuthOutcome::Ok,
                 Err(CodeFault::Unknown) => AuthOutcome::Unknown,
@@ -86,12 +93,21 @@ async fn who(Caller(principal): Caller) -> Response {
     Json(who).into_response()
 }
 
-async fn log_out(State(edge): State<EdgeState>, Caller(_): Caller, headers: HeaderMap, uri: Uri) -> Response {
+async fn log_out(
+    State(edge): State<EdgeState>,
+    Caller(_): Caller,
+    notes: Option<Extension<AuthNotes>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
     let tls = edge.settings().tls;
     if let Ok(Some(shown)) = presented(&headers, &uri, cookie_name(tls))
         && shown.method == AuthMethod::Session
     {
         edge.sessions().log_out(shown.secret.expose());
+        if let Some(Extension(notes)) = notes {
+            notes.change(|note| note.act = Some(Act::Logout));
+        }
     }
     (StatusCode::NO_CONTENT, [(SET_COOKIE, set_cookie(tls, "", 0))]).into_response()
 }

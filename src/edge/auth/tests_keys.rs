@@ -109,10 +109,8 @@ fn when_a_key_was_last_used_outlives_a_reload_and_a_refusal_is_no_use() {
 
 #[test]
 fn a_new_set_says_what_it_changes() {
-    let made = ["c", "a", "b"].map(|id| KeyEntry {
-        id: id.to_owned(),
-        ..new_key("ci", [Scope::EventsRead], VmGrant::all(), None).1
-    });
+    let made = ["c", "a", "b"]
+        .map(|id| KeyEntry { id: id.to_owned(), ..new_key("ci", [Scope::EventsRead], VmGrant::all(), None).1 });
     let keys = Keys::new(KeySet::new(made.clone()).unwrap());
     assert!(keys.replace(KeySet::new(made.clone()).unwrap()).is_empty());
     let [c, a, b] = made;
