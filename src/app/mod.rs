@@ -109,5 +109,7 @@ pub fn init_logs(config: &LogConfig) -> Result<(), String> {
         crate::config::LogFormat::Text => LogFormat::Text,
         crate::config::LogFormat::Json => LogFormat::Json,
     };
-    logs::init(format, config.level.as_str()).map_err(|error| error.to_string())
+    // Who came in and who may is told at every level.
+    let level = format!("{},gatewatch::audit=info", config.level.as_str());
+    logs::init(format, &level).map_err(|error| error.to_string())
 }

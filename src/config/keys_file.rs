@@ -9,6 +9,12 @@
 //! vms = ["*"]
 //! expires = "never"                   # or an RFC 3339 date and time
 //! ```
+//!
+//! While a key is rotated, `sha256 = ["<new>", "<old>"]` lets both secrets in (G25).
+//!
+//! A file without a `[[key]]` is a mistake (G26): most often it was cut short. Whoever means it writes `empty = true` at the
+//! top, as `gatewatch key revoke --last` does; a gateway that runs then lets no key in from its next reload on. None starts
+//! on such a file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,15 +35,18 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024;
 const MAX_KEYS: usize = 10_000;
 /// How many globs one key may have.
 const MAX_GLOBS: usize = 256;
+/// How many secrets one key may have at once: the new one and the one before it (G25).
+const MAX_HASHES: usize = 2;
 /// SHA-256 of nothing: the hash of an empty secret (G26).
 const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 static SCHEMA: Schema = Schema { keys: KEYS, sections: &[("key[]", "An API key, one entry each; at most 10000.")] };
 
 keys! { KEYS:
+    EMPTY = Key::new("empty", Kind::Bool, Default::Bool(false), "Whether the file has no key on purpose.");
     ID = Key::new("key[].id", Kind::Text("id"), Default::Required, "The public part of the key.");
-    HASH = Key::new("key[].sha256", Kind::Text("64 hex digits"), Default::Required,
-        "SHA-256 of the whole key, `gw_<id>_<secret>`.").secret();
+    HASH = Key::new("key[].sha256", Kind::List { of: "64 hex digits", max: MAX_HASHES }, Default::Required,
+        "SHA-256 of the whole key, `gw_<id>_<secret>`; a second one while it is rotated.").secret();
     NAME = Key::new("key[].name", Kind::Text("text"), Default::Required, "For people.");
     SCOPES = Key::new("key[].scopes", Kind::List { of: "scope", max: 16 }, Default::Required, "What it may do.");
     VMS = Key::new("key[].vms", Kind::List { of: "glob over VM names", max: MAX_GLOBS }, Default::Required,
@@ -50,8 +59,9 @@ keys! { KEYS:
 pub struct KeyEntry {
     /// The public part: 1 to 32 of `A-Z a-z 0-9`, unique in the file.
     pub id: String,
-    /// SHA-256 of the whole key, `gw_<id>_<secret>`. The secret is random, so no slow hash is needed (G23).
-    pub sha256: [u8; 32],
+    /// SHA-256 of the whole key, `gw_<id>_<secret>`: one, or the new one and the one before it while it is rotated. The
+    /// secret is random, so no slow hash is needed (G23).
+    pub sha256: Vec<[u8; 32]>,
     /// For people, at most 500 characters.
     pub name: String,
     /// What it may do; at least one scope.
@@ -82,7 +92,7 @@ impl KeysFile {
         Self::parse_from(&text, &origin)
     }
 
-    /// Parses the text of such a file. A file without a key is a mistake: nobody could come in (G26).
+    /// Parses the text of such a file. A file without a key is a mistake, unless it says so: then there are none (G26).
     ///
     /// # Errors
     /// Every mistake at once, none with a hash in it.
@@ -94,11 +104,19 @@ impl KeysFile {
         let env = MapEnv::default();
         let reader = Reader::new(text, origin, &env, SCHEMA);
         let document = reader.document(false);
-        let keys = document.as_ref().map(|document| entries(&document.entries(&reader, "key")));
-        if keys.as_ref().is_some_and(Vec::is_empty) && !reader.has_issues() {
-            let message = format!("{} has no [[key]]; `gatewatch key new` makes one", quoted(origin));
-            reader.push(Place::Whole(origin.into()), "", message);
-        }
+        let keys = document.as_ref().map(|document| {
+            let keys = entries(&document.entries(&reader, "key"));
+            let top = document.top(&reader);
+            match (keys.is_empty(), top.bool(&EMPTY)) {
+                (true, false) if !reader.has_issues() => {
+                    let message = format!("{} has no [[key]]; `gatewatch key new` makes one", quoted(origin));
+                    reader.push(Place::Whole(origin.into()), "", message);
+                }
+                (false, true) => top.refuse(&EMPTY, "is true, but there are keys; take the line out"),
+                _ => {}
+            }
+            keys
+        });
         reader.finish(keys).map(|(keys, _)| keys)
     }
 }
@@ -108,22 +126,33 @@ impl KeyEntry {
     pub fn to_toml(&self) -> String {
         let list = |items: Vec<&str>| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
         let scopes = Scope::ALL.into_iter().filter(|scope| self.holds(*scope)).map(Scope::as_str).collect();
-        let expires = self.expires_at.and_then(rfc3339).unwrap_or_else(|| "never".to_owned());
+        let expires = self.expires();
         let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
         format!(
-            "[[key]]\nid = \"{}\"\nsha256 = \"{}\"\nname = \"{name}\"\nscopes = [{}]\nvms = [{}]\n\
+            "[[key]]\nid = \"{}\"\nsha256 = {}\nname = \"{name}\"\nscopes = [{}]\nvms = [{}]\n\
              expires = \"{expires}\"\n\n",
             self.id,
-            hex::encode(self.sha256),
+            hashes(&self.sha256),
             list(scopes),
             list(self.vms.globs().iter().map(AsRef::as_ref).collect()),
         )
+    }
+
+    /// When it ends, as the file has it: whole seconds, or `never`.
+    pub fn expires(&self) -> String {
+        self.expires_at.and_then(rfc3339).unwrap_or_else(|| "never".to_owned())
     }
 
     /// `Scopes::allow` says of `admin` that it includes all; the file names `admin` alone.
     fn holds(&self, scope: Scope) -> bool {
         self.scopes.allow(scope) && (scope == Scope::Admin || !self.scopes.allow(Scope::Admin))
     }
+}
+
+/// `hashes` as the value of `sha256`.
+pub(super) fn hashes(hashes: &[[u8; 32]]) -> String {
+    let shown: Vec<String> = hashes.iter().map(|hash| format!("\"{}\"", hex::encode(hash))).collect();
+    if let [one] = &shown[..] { one.clone() } else { format!("[{}]", shown.join(", ")) }
 }
 
 fn rfc3339(at: Timestamp) -> Option<String> {
@@ -152,11 +181,17 @@ fn entries(tables: &[Table<'_>]) -> Vec<KeyEntry> {
 
 fn entry(table: &Table<'_>) -> Option<KeyEntry> {
     let id = table.parsed(&ID, id);
-    let sha256 = table.parsed(&HASH, hash);
+    let sha256 = table.list(&HASH, hash);
     let name = table.parsed(&NAME, rules::line);
     let scopes = table.list(&SCOPES, scope);
     let vms = table.list(&VMS, glob);
     let expires = table.parsed(&EXPIRES, expires);
+    if table.look(&HASH).is_some_and(super::vm::is_empty_list) {
+        table.refuse(&HASH, "is empty; no secret would open it");
+    }
+    if sha256.len() == MAX_HASHES && sha256[0] == sha256[1] {
+        table.refuse(&HASH, "has the same hash twice");
+    }
     for key in [&SCOPES, &VMS] {
         if table.look(key).is_some_and(super::vm::is_empty_list) {
             table.refuse(key, "is empty; such a key could do nothing");
@@ -164,7 +199,7 @@ fn entry(table: &Table<'_>) -> Option<KeyEntry> {
     }
     Some(KeyEntry {
         id: id?,
-        sha256: sha256?,
+        sha256,
         name: name?,
         scopes: scopes.into_iter().collect(),
         vms: VmGrant::from_globs(vms),

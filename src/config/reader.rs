@@ -132,6 +132,11 @@ impl Document {
         map.get(leaf)
     }
 
+    /// What stands in no section.
+    pub(super) fn top<'r>(&'r self, reader: &'r Reader<'r>) -> Table<'r> {
+        Table::root(reader, &self.0)
+    }
+
     /// The section `name`, empty if it is not written.
     pub(super) fn table<'r>(&'r self, reader: &'r Reader<'r>, name: &str) -> Table<'r> {
         Table::root(reader, &self.0).table(name)

@@ -3,6 +3,7 @@
 //! Imports `model`, `config` and `telemetry`. `layers.rs` has all layers on one screen; `auth/` says who is calling;
 //! `problem.rs` is the one place that turns an error into a response.
 
+pub mod audit;
 pub mod auth;
 mod layers;
 mod origin;
@@ -17,3 +18,5 @@ pub use state::{AuthMode, EdgeSettings, EdgeState};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_audit;

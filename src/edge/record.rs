@@ -10,6 +10,7 @@ use http::Method;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::audit::{Act, Seen};
 use super::{EdgeState, RequestId};
 use crate::telemetry::metrics::LabelSet;
 use crate::telemetry::{AuthMethod, AuthOutcome};
@@ -24,6 +25,14 @@ pub(super) struct AuthNote {
     /// `None`: no credential was shown, and none was needed.
     pub(super) outcome: Option<AuthOutcome>,
     pub(super) principal: Option<Arc<str>>,
+    /// The id of the key that was shown and not taken.
+    pub(super) claimed: Option<Arc<str>>,
+    /// What the request did, for the audit log.
+    pub(super) act: Option<Act>,
+}
+
+impl AuthNote {
+    const NOTHING: Self = Self { method: AuthMethod::None, outcome: None, principal: None, claimed: None, act: None };
 }
 
 /// Where the layers inside leave their note. It lies in the request's extensions, so that it is there even if no
@@ -33,7 +42,7 @@ pub(super) struct AuthNotes(Arc<Mutex<AuthNote>>);
 
 impl AuthNotes {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new(AuthNote { method: AuthMethod::None, outcome: None, principal: None })))
+        Self(Arc::new(Mutex::new(AuthNote::NOTHING)))
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut AuthNote)) {
@@ -83,10 +92,10 @@ impl Drop for Entry {
         http.requests.count(route, self.method, self.status);
         http.duration.observe(route, seconds);
 
-        let mut note = None;
-        self.notes.change(|found| note = Some(found.clone()));
-        let (method, outcome, principal) =
-            note.map_or((AuthMethod::None, None, None), |note| (note.method, note.outcome, note.principal));
+        let mut note = AuthNote::NOTHING;
+        self.notes.change(|found| note = found.clone());
+        let AuthNote { method, outcome, principal, claimed, act } = note;
+        let request_id = self.id.as_ref().map(RequestId::as_str);
         if let Some(outcome) = outcome {
             self.edge.auth_metrics().attempts.of(method, outcome).inc();
         }
@@ -96,12 +105,15 @@ impl Drop for Entry {
             route,
             status = self.status,
             ms = (seconds * 1e6).round() / 1e3,
-            request_id = self.id.as_ref().map(RequestId::as_str),
+            request_id,
             peer = self.peer.map(tracing::field::display),
             principal = principal.as_deref(),
             auth = method.as_str(),
             auth_outcome = outcome.map(LabelSet::as_str),
         );
+        let (principal, claimed, client, status) = (principal.as_deref(), claimed.as_deref(), self.peer, self.status);
+        let seen = Seen { method, outcome, principal, claimed, act, client, request_id, route, status };
+        self.edge.audit().request(&seen, Instant::now());
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::audit::Audit;
 use super::auth::{Keys, LoginCodes, SessionStore, Tickets};
 use crate::model::{Principal, Timestamp};
 use crate::telemetry::{AuthMetrics, HttpMetrics, Metrics};
@@ -65,6 +66,7 @@ struct Shared {
     login_codes: LoginCodes,
     tickets: Tickets,
     origins: ArcSwap<Vec<String>>,
+    audit: Audit,
     http: HttpMetrics,
     auth: AuthMetrics,
 }
@@ -79,6 +81,7 @@ impl EdgeState {
             login_codes: LoginCodes::default(),
             tickets: Tickets::default(),
             origins: ArcSwap::default(),
+            audit: Audit::default(),
             http: metrics.http.clone(),
             auth: metrics.auth.clone(),
         }))
@@ -126,6 +129,10 @@ impl EdgeState {
             AuthMode::Open => Some(Arc::new(principal.clone())),
             AuthMode::Keys => self.0.keys.renewed(principal, now),
         }
+    }
+
+    pub(super) fn audit(&self) -> &Audit {
+        &self.0.audit
     }
 
     pub(super) fn http_metrics(&self) -> &HttpMetrics {

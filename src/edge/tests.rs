@@ -199,7 +199,7 @@ async fn a_method_out_of_the_blue_makes_no_series() {
 }
 
 #[tokio::test]
-async fn a_valid_key_opens_what_its_scopes_allow() {
+async fn g25_a_valid_key_opens_what_its_scopes_allow() {
     let edge = fixture();
     let bearer = edge.bearer();
     for header in [("authorization", bearer.as_str()), ("x-api-key", edge.key.expose())] {
@@ -224,7 +224,7 @@ async fn a_valid_key_opens_what_its_scopes_allow() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_nothing_about_why() {
+async fn g24_a_refusal_says_nothing_about_why() {
     let edge = fixture();
     let (stranger, _) = new_key("stranger", [], VmGrant::all(), None);
     let wrong = format!("gw_{}_{}", edge.entry.id, "x".repeat(43));

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
-use super::keys::KeyFault;
+use super::keys::{self, KeyFault};
 use super::presented::{Unfit, presented};
 use super::session::SessionFault;
 use crate::edge::record::AuthNotes;
@@ -21,16 +21,18 @@ use crate::telemetry::{AuthMethod, AuthOutcome};
 pub(super) struct Verdict {
     pub(super) method: AuthMethod,
     pub(super) outcome: Option<AuthOutcome>,
+    /// The id of the key that was shown and not taken.
+    pub(super) claimed: Option<Arc<str>>,
     pub(super) caller: Result<Option<Arc<Principal>>, Problem>,
 }
 
 impl Verdict {
     pub(super) fn caller(method: AuthMethod, principal: Arc<Principal>) -> Self {
-        Self { method, outcome: Some(AuthOutcome::Ok), caller: Ok(Some(principal)) }
+        Self { method, outcome: Some(AuthOutcome::Ok), claimed: None, caller: Ok(Some(principal)) }
     }
 
     fn refusal(method: AuthMethod, outcome: AuthOutcome, problem: Problem) -> Self {
-        Self { method, outcome: Some(outcome), caller: Err(problem) }
+        Self { method, outcome: Some(outcome), claimed: None, caller: Err(problem) }
     }
 
     /// The one answer to every credential that is not valid (G24).
@@ -48,6 +50,7 @@ impl Verdict {
         notes.change(|note| {
             note.method = self.method;
             note.outcome = self.outcome;
+            note.claimed = self.claimed.clone();
             note.principal = self.caller.as_ref().ok().and_then(Option::as_ref).map(|who| Arc::clone(&who.name));
         });
     }
@@ -84,7 +87,7 @@ async fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
         return judge_open(request, tls);
     }
     let Some(shown) = shown else {
-        return Verdict { method: AuthMethod::None, outcome: None, caller: Ok(None) };
+        return Verdict { method: AuthMethod::None, outcome: None, claimed: None, caller: Ok(None) };
     };
     match shown.method {
         AuthMethod::Session => judge_session(edge, request, shown.secret.expose(), now),
@@ -104,7 +107,8 @@ pub(super) async fn judge_credential(edge: &EdgeState, method: AuthMethod, secre
                 KeyFault::Wrong => AuthOutcome::Wrong,
                 KeyFault::Expired => AuthOutcome::Expired,
             };
-            Verdict::invalid(method, outcome)
+            let claimed = keys::parse(secret.expose()).map(Arc::from);
+            Verdict { claimed, ..Verdict::invalid(method, outcome) }
         }
     }
 }
@@ -113,7 +117,7 @@ pub(super) async fn judge_credential(edge: &EdgeState, method: AuthMethod, secre
 /// must still reach the login.
 fn judge_session(edge: &EdgeState, request: &Parts, cookie: &str, now: Timestamp) -> Verdict {
     let method = AuthMethod::Session;
-    let nobody = |outcome| Verdict { method, outcome: Some(outcome), caller: Ok(None) };
+    let nobody = |outcome| Verdict { method, outcome: Some(outcome), claimed: None, caller: Ok(None) };
     let named = match edge.sessions().principal(cookie, now) {
         Ok(named) => named,
         Err(SessionFault::Unknown) => return nobody(AuthOutcome::Unknown),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use rand::distr::{Alphanumeric, SampleString};
@@ -10,7 +11,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use crate::config::KeyEntry;
-use crate::model::{Principal, PrincipalKind, Scope, Secret, Timestamp, VmGrant};
+use crate::model::{Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
 
 /// What every key begins with, so that scanners of repositories can find a leaked one.
 pub(super) const PREFIX: &str = "gw_";
@@ -29,10 +30,16 @@ pub fn new_key(
     expires_at: Option<Timestamp>,
 ) -> (Secret, KeyEntry) {
     let id = random_text(ID_LENGTH);
+    let (text, sha256) = new_secret(&id);
+    let scopes = scopes.into_iter().collect();
+    (text, KeyEntry { id, sha256: vec![sha256], name: name.into(), scopes, vms, expires_at })
+}
+
+/// A new secret for the key `id`: the whole key, to be shown once, and its hash.
+pub fn new_secret(id: &str) -> (Secret, [u8; 32]) {
     let text = format!("{PREFIX}{id}_{}", random_text(SECRET_LENGTH));
     let sha256 = Sha256::digest(text.as_bytes()).into();
-    let scopes = scopes.into_iter().collect();
-    (Secret::new(text), KeyEntry { id, sha256, name: name.into(), scopes, vms, expires_at })
+    (Secret::new(text), sha256)
 }
 
 /// `length` characters of base62 from the operating system's generator.
@@ -49,6 +56,9 @@ pub enum KeysError {
     /// Two keys have one id.
     #[error("the key id {0:?} is there twice")]
     Twice(String),
+    /// Neither one nor two hashes.
+    #[error("the key id {0:?} has neither one nor two hashes")]
+    Hashes(String),
     /// An id that no key can show.
     #[error("the key id {0:?} is not 1 to 32 of A-Z, a-z, 0-9")]
     Id(String),
@@ -60,8 +70,22 @@ pub struct KeySet(HashMap<String, Kept>);
 
 #[derive(Clone, Debug)]
 struct Kept {
-    sha256: [u8; 32],
+    /// Always as many: a key with one secret has [`NO_HASH`] for the other, so that what a key is like shows in no time.
+    sha256: [[u8; 32]; 2],
+    name: Arc<str>,
     principal: Arc<Principal>,
+    /// Whole seconds since the epoch; 0: not since the process started. It outlives a replacement of the set.
+    last_used: Arc<AtomicU64>,
+}
+
+/// The hash of no text.
+const NO_HASH: [u8; 32] = [0; 32];
+
+impl Kept {
+    /// Whether both are one key: the file may have changed everything about it.
+    fn same(&self, other: &Self) -> bool {
+        (&self.sha256, &self.name, &self.principal) == (&other.sha256, &other.name, &other.principal)
+    }
 }
 
 impl KeySet {
@@ -72,6 +96,11 @@ impl KeySet {
             if !is_id(&entry.id) {
                 return Err(KeysError::Id(entry.id));
             }
+            let sha256 = match entry.sha256[..] {
+                [one] => [one, NO_HASH],
+                [new, old] => [new, old],
+                _ => return Err(KeysError::Hashes(entry.id)),
+            };
             let principal = Arc::new(Principal {
                 kind: PrincipalKind::ApiKey,
                 name: entry.id.as_str().into(),
@@ -80,12 +109,70 @@ impl KeySet {
                 vms: entry.vms,
                 expires_at: entry.expires_at,
             });
-            if keys.insert(entry.id.clone(), Kept { sha256: entry.sha256, principal }).is_some() {
+            let kept = Kept { sha256, name: entry.name.into(), principal, last_used: Arc::default() };
+            if keys.insert(entry.id.clone(), kept).is_some() {
                 return Err(KeysError::Twice(entry.id));
             }
         }
         if keys.is_empty() { Err(KeysError::Empty) } else { Ok(Self(keys)) }
     }
+
+    /// No key at all, said on purpose: by a keys file that says so, or without one.
+    pub fn none() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// What is other in it than in `before`, by ids in their order.
+    fn changes(&self, before: &Self) -> KeyChanges {
+        let sorted = |ids: Vec<&String>| {
+            let mut ids: Vec<String> = ids.into_iter().cloned().collect();
+            ids.sort_unstable();
+            ids
+        };
+        let differs = |(id, kept): &(&String, &Kept)| before.0.get(*id).is_some_and(|old| !old.same(kept));
+        KeyChanges {
+            added: sorted(self.0.keys().filter(|id| !before.0.contains_key(*id)).collect()),
+            removed: sorted(before.0.keys().filter(|id| !self.0.contains_key(*id)).collect()),
+            changed: sorted(self.0.iter().filter(differs).map(|(id, _)| id).collect()),
+        }
+    }
+}
+
+/// What a new set of keys changed: ids, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyChanges {
+    /// Not there before.
+    pub added: Vec<String>,
+    /// Revoked.
+    pub removed: Vec<String>,
+    /// With other secrets, grants, name or end.
+    pub changed: Vec<String>,
+}
+
+impl KeyChanges {
+    /// Whether everything is as it was.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+/// A key in force, as an administrator sees it: nothing that opens anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyInfo {
+    /// The public part.
+    pub id: Arc<str>,
+    /// For people.
+    pub name: Arc<str>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// Which VMs it may see.
+    pub vms: VmGrant,
+    /// When it ends; `None`: never. It may be past.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last shown and let in, in whole seconds; `None`: not since this process started.
+    pub last_used: Option<Timestamp>,
+    /// Whether it has two secrets.
+    pub rotating: bool,
 }
 
 fn is_id(id: &str) -> bool {
@@ -105,17 +192,6 @@ pub enum KeyFault {
     Expired,
 }
 
-/// Whether a principal may still do what it was let in for: a stream asks while it lasts (G49).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It may.
-    Valid,
-    /// Its time is over.
-    Expired,
-    /// Its key was taken out, or may do and see other things than before.
-    Revoked,
-}
-
 /// The keys in force. They are replaced whole, without a lock in the way of a request.
 #[derive(Debug)]
 pub struct Keys {
@@ -131,13 +207,39 @@ impl Keys {
 
     /// With no key at all, for [`super::super::AuthMode::Open`].
     pub fn none() -> Self {
-        Self::new(KeySet(HashMap::new()))
+        Self::new(KeySet::none())
     }
 
-    /// Puts `set` in force; whoever watches [`Keys::changes`] is told.
-    pub fn replace(&self, set: KeySet) {
+    /// Puts `set` in force and says what it changes; whoever watches [`Keys::changes`] is told. When a key was last used
+    /// is kept.
+    pub fn replace(&self, mut set: KeySet) -> KeyChanges {
+        let before = self.set.load();
+        for (id, kept) in &mut set.0 {
+            if let Some(old) = before.0.get(id) {
+                kept.last_used = Arc::clone(&old.last_used);
+            }
+        }
+        let changes = set.changes(&before);
         self.set.store(Arc::new(set));
         self.version.send_modify(|version| *version += 1);
+        changes
+    }
+
+    /// Every key in force, in the order of ids.
+    pub fn list(&self) -> Vec<KeyInfo> {
+        let set = self.set.load();
+        let info = |kept: &Kept| KeyInfo {
+            id: Arc::clone(&kept.principal.name),
+            name: Arc::clone(&kept.name),
+            scopes: kept.principal.scopes,
+            vms: kept.principal.vms.clone(),
+            expires_at: kept.principal.expires_at,
+            last_used: Some(kept.last_used.load(Ordering::Relaxed)).filter(|at| *at > 0).map(|at| Timestamp(at as f64)),
+            rotating: kept.sha256[1] != NO_HASH,
+        };
+        let mut keys: Vec<KeyInfo> = set.0.values().map(info).collect();
+        keys.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        keys
     }
 
     /// Changes whenever keys were replaced: the time for a stream to ask whether it still stands.
@@ -150,10 +252,11 @@ impl Keys {
         let id = parse(text).ok_or(KeyFault::Malformed)?;
         let set = self.set.load();
         let kept = set.0.get(id);
-        // An unknown id costs the same hash and the same comparison as a known one. No text hashes to zeros.
-        let expected = kept.map_or(&[0; 32], |kept| &kept.sha256);
+        // An unknown id costs the same hash and the same two comparisons as a known one, whose first secret costs what its
+        // second does.
+        let [new, old] = kept.map_or(&[NO_HASH; 2], |kept| &kept.sha256);
         let shown: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-        let same = bool::from(shown.ct_eq(expected));
+        let same = bool::from(shown.ct_eq(new) | shown.ct_eq(old));
         let Some(kept) = kept else { return Err(KeyFault::Unknown) };
         if !same {
             return Err(KeyFault::Wrong);
@@ -161,6 +264,7 @@ impl Keys {
         if expired(&kept.principal, now) {
             return Err(KeyFault::Expired);
         }
+        used(&kept.last_used, now);
         Ok(Arc::clone(&kept.principal))
     }
 
@@ -183,18 +287,13 @@ impl Keys {
         let vms = principal.vms.over(&key.vms);
         Some(Arc::new(Principal { scopes, vms, expires_at: end, ..principal.clone() }))
     }
+}
 
-    /// XX Whether `principal`, let in earlier, still stands at `now`. A session stands as long as the key behind it.
-    pub(in crate::edge) fn standing(&self, principal: &Principal, now: Timestamp) -> Standing {
-        if expired(principal, now) {
-            return Standing::Expired;
-        }
-        let set = self.set.load();
-        match set.0.get(principal.name.as_ref()).map(|kept| &kept.principal) {
-            Some(key) if expired(key, now) => Standing::Expired,
-            Some(key) if key.scopes == principal.scopes && key.vms == principal.vms => Standing::Valid,
-            _ => Standing::Revoked,
-        }
+/// Notes a use; within the same second nothing is written, so that busy cores do not fight for it.
+fn used(last: &AtomicU64, now: Timestamp) {
+    let now = now.0.max(0.0) as u64;
+    if last.load(Ordering::Relaxed) < now {
+        last.fetch_max(now, Ordering::Relaxed);
     }
 }
 
@@ -202,74 +301,9 @@ fn expired(principal: &Principal, now: Timestamp) -> bool {
     principal.expires_at.is_some_and(|at| at <= now)
 }
 
-/// The id in `gw_<id>_<secret>`.
-fn parse(text: &str) -> Option<&str> {
+/// The id in `gw_<id>_<secret>`; `None` if `text` is not of that form.
+pub(super) fn parse(text: &str) -> Option<&str> {
     let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
     let plain = !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric());
     (text.len() <= MAX_KEY && is_id(id) && plain).then_some(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{KeyFault, KeySet, Keys, KeysError, Standing, new_key};
-    use crate::model::{Scope, Timestamp, VmGrant};
-
-    const NOW: Timestamp = Timestamp(1000.0);
-
-    #[test]
-    fn a_key_opens_until_it_expires_or_is_revoked() {
-        let (text, entry) = new_key("ci", [Scope::EventsRead], VmGrant::all(), Some(Timestamp(2000.0)));
-        let (other, other_entry) = new_key("other", [Scope::Admin], VmGrant::all(), None);
-        let keys = Keys::new(KeySet::new([entry.clone()]).unwrap());
-
-        let principal = keys.verify(text.expose(), NOW).unwrap();
-        assert_eq!(&*principal.name, entry.id);
-        assert!(principal.scopes.allow(Scope::EventsRead) && !principal.scopes.allow(Scope::Admin));
-
-        let mixed = format!("gw_{}_{}", entry.id, other.expose().rsplit('_').next().unwrap());
-        for (shown, fault) in [
-            (other.expose(), KeyFault::Unknown),
-            (mixed.as_str(), KeyFault::Wrong),
-            ("", KeyFault::Malformed),
-            ("gw_", KeyFault::Malformed),
-            ("gw_a", KeyFault::Malformed),
-            ("gw_a_", KeyFault::Malformed),
-            ("gw__b", KeyFault::Malformed),
-            ("gw_ä_b", KeyFault::Malformed),
-            (&format!("gw_a_{}", "b".repeat(200)), KeyFault::Malformed),
-        ] {
-            assert_eq!(keys.verify(shown, NOW).unwrap_err(), fault, "{shown}");
-        }
-        assert_eq!(keys.verify(text.expose(), Timestamp(2000.0)).unwrap_err(), KeyFault::Expired);
-        assert_eq!(keys.standing(&principal, NOW), Standing::Valid);
-        assert_eq!(keys.standing(&principal, Timestamp(2000.0)), Standing::Expired);
-
-        let changes = keys.changes();
-        let narrower = super::KeyEntry { vms: VmGrant::from_globs(["lab"]), ..entry };
-        keys.replace(KeySet::new([narrower]).unwrap());
-        assert!(changes.has_changed().unwrap());
-        assert_eq!(keys.standing(&principal, NOW), Standing::Revoked, "it may see less now");
-        keys.replace(KeySet::new([other_entry]).unwrap());
-        assert_eq!(keys.standing(&principal, NOW), Standing::Revoked);
-        assert_eq!(keys.verify(text.expose(), NOW).unwrap_err(), KeyFault::Unknown);
-    }
-
-    #[test]
-    fn a_set_of_keys_is_checked() {
-        let (_, entry) = new_key("ci", [], VmGrant::all(), None);
-        assert_eq!(KeySet::new([]).unwrap_err(), KeysError::Empty);
-        assert_eq!(KeySet::new([entry.clone(), entry.clone()]).unwrap_err(), KeysError::Twice(entry.id.clone()));
-        let bad = super::KeyEntry { id: "a_b".to_owned(), ..entry };
-        assert_eq!(KeySet::new([bad]).unwrap_err(), KeysError::Id("a_b".to_owned()));
-    }
-
-    proptest! {
-        #[test]
-        fn no_other_text_opens(text in "(gw_)?[a-zA-Z0-9_]{0,60}|\\PC*") {
-            let (_, entry) = new_key("ci", [], VmGrant::all(), None);
-            prop_assert!(Keys::new(KeySet::new([entry]).unwrap()).verify(&text, NOW).is_err());
-        }
-    }
 }

@@ -13,9 +13,11 @@ mod ticket;
 pub use codes::LoginCodes;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_keys;
 
 pub(super) use judge::authenticate;
-pub use keys::{KeyFault, KeySet, Keys, KeysError, Standing, new_key};
+pub use keys::{KeyChanges, KeyFault, KeyInfo, KeySet, Keys, KeysError, new_key, new_secret};
 pub use require::{Caller, Require, require};
 pub use routes::session_routes;
 pub use session::{NewSession, SessionFault, SessionSecretError, SessionSecrets, SessionStore};

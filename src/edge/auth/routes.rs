@@ -20,6 +20,7 @@ use super::presented::presented;
 use super::require::{Caller, require};
 use super::session::cookie_name;
 use super::ticket;
+use crate::edge::audit::Act;
 use crate::edge::record::AuthNotes;
 use crate::edge::{EdgeState, Problem, origin};
 use crate::model::{Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
@@ -77,6 +78,7 @@ async fn log_in_by_link(
         notes.change(|note| {
             note.method = AuthMethod::LoginCode;
             note.outcome = Some(if found.is_some() { AuthOutcome::Ok } else { outcome });
+            note.act = found.is_some().then_some(Act::Login);
             note.principal = found.as_ref().map(|(_, principal)| principal.name.clone());
         });
     }
@@ -145,6 +147,7 @@ async fn log_in(
     let Some((session, principal)) = session else {
         return if from_form { login::page(&shown.next, true) } else { Problem::unauthorized().into_response() };
     };
+    acted(notes, Act::Login);
     let cookie = set_cookie(edge.settings().tls, &session.cookie, session.seconds);
     if from_form {
         // The way back has nothing but visible ASCII.
@@ -154,6 +157,13 @@ async fn log_in(
     }
     let who = Principal { kind: PrincipalKind::Session, expires_at: Some(session.ends), ..Principal::clone(principal) };
     ([(SET_COOKIE, cookie)], Json(Who::of(&who))).into_response()
+}
+
+/// What the audit log is to say of the request.
+fn acted(notes: Option<&AuthNotes>, act: Act) {
+    if let Some(notes) = notes {
+        notes.change(|note| note.act = Some(act));
+    }
 }
 
 /// Whether the body is of the media type `kind`.
@@ -198,12 +208,19 @@ async fn who(Caller(principal): Caller) -> Response {
     Json(Who::of(&principal)).into_response()
 }
 
-async fn log_out(State(edge): State<EdgeState>, Caller(_): Caller, headers: HeaderMap, uri: Uri) -> Response {
+async fn log_out(
+    State(edge): State<EdgeState>,
+    Caller(_): Caller,
+    notes: Option<Extension<AuthNotes>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
     let tls = edge.settings().tls;
     if let Ok(Some(shown)) = presented(&headers, &uri, cookie_name(tls))
         && shown.method == AuthMethod::Session
     {
         edge.sessions().log_out(shown.secret.expose(), Timestamp::from(SystemTime::now()));
+        acted(notes.as_deref(), Act::Logout);
     }
     (StatusCode::NO_CONTENT, [(SET_COOKIE, set_cookie(tls, &Secret::new(""), 0))]).into_response()
 }
@@ -222,7 +239,12 @@ struct NewTicket<'a> {
     expires_in: f64,
 }
 
-async fn new_ticket(State(edge): State<EdgeState>, Caller(principal): Caller, body: Bytes) -> Response {
+async fn new_ticket(
+    State(edge): State<EdgeState>,
+    Caller(principal): Caller,
+    notes: Option<Extension<AuthNotes>>,
+    body: Bytes,
+) -> Response {
     let wanted: Wanted = match body.is_empty() {
         true => Wanted::default(),
         false => match serde_json::from_slice(&body) {
@@ -241,6 +263,7 @@ async fn new_ticket(State(edge): State<EdgeState>, Caller(principal): Caller, bo
     let now = Timestamp::from(SystemTime::now());
     match edge.tickets().issue(&principal, scopes, &VmGrant::from_globs(vms), now) {
         Ok(ticket) => {
+            acted(notes.as_deref(), Act::Ticket);
             (StatusCode::CREATED, Json(NewTicket { ticket: ticket.expose(), expires_in: ticket::TTL })).into_response()
         }
         Err(ticket::TooManyTickets) => {

@@ -1,0 +1,137 @@
+//! What keys open, and what is told of them.
+
+use proptest::prelude::*;
+
+use super::keys::new_secret;
+use super::{KeyChanges, KeyFault, KeySet, Keys, KeysError, new_key};
+use crate::config::KeyEntry;
+use crate::model::{Scope, Timestamp, VmGrant, VmName};
+
+const NOW: Timestamp = Timestamp(1000.0);
+
+#[test]
+fn g23_g49_a_key_opens_until_it_expires_or_is_revoked() {
+    let (text, entry) = new_key("ci", [Scope::EventsRead], VmGrant::all(), Some(Timestamp(2000.0)));
+    let (other, other_entry) = new_key("other", [Scope::Admin], VmGrant::all(), None);
+    let keys = Keys::new(KeySet::new([entry.clone()]).unwrap());
+
+    let principal = keys.verify(text.expose(), NOW).unwrap();
+    assert_eq!(&*principal.name, entry.id);
+    assert!(principal.scopes.allow(Scope::EventsRead) && !principal.scopes.allow(Scope::Admin));
+
+    let mixed = format!("gw_{}_{}", entry.id, other.expose().rsplit('_').next().unwrap());
+    for (shown, fault) in [
+        (other.expose(), KeyFault::Unknown),
+        (mixed.as_str(), KeyFault::Wrong),
+        ("", KeyFault::Malformed),
+        ("gw_", KeyFault::Malformed),
+        ("gw_a", KeyFault::Malformed),
+        ("gw_a_", KeyFault::Malformed),
+        ("gw__b", KeyFault::Malformed),
+        ("gw_ä_b", KeyFault::Malformed),
+        (&format!("gw_a_{}", "b".repeat(200)), KeyFault::Malformed),
+    ] {
+        assert_eq!(keys.verify(shown, NOW).unwrap_err(), fault, "{shown}");
+    }
+    assert_eq!(keys.verify(text.expose(), Timestamp(2000.0)).unwrap_err(), KeyFault::Expired);
+    assert_eq!(keys.renewed(&principal, NOW).as_ref(), Some(&principal));
+    assert_eq!(keys.renewed(&principal, Timestamp(2000.0)), None);
+
+    let changes = keys.changes();
+    let narrower = KeyEntry { vms: VmGrant::from_globs(["lab"]), ..entry };
+    keys.replace(KeySet::new([narrower]).unwrap());
+    assert!(changes.has_changed().unwrap());
+    assert!(!keys.renewed(&principal, NOW).unwrap().vms.allows(&VmName::new("other").unwrap()), "it may see less now");
+    keys.replace(KeySet::new([other_entry]).unwrap());
+    assert_eq!(keys.renewed(&principal, NOW), None);
+    assert_eq!(keys.verify(text.expose(), NOW).unwrap_err(), KeyFault::Unknown);
+}
+
+#[test]
+fn g26_a_set_of_keys_is_checked() {
+    let (_, entry) = new_key("ci", [], VmGrant::all(), None);
+    assert_eq!(KeySet::new([]).unwrap_err(), KeysError::Empty);
+    assert_eq!(KeySet::new([entry.clone(), entry.clone()]).unwrap_err(), KeysError::Twice(entry.id.clone()));
+    let bad = KeyEntry { id: "a_b".to_owned(), ..entry };
+    assert_eq!(KeySet::new([bad]).unwrap_err(), KeysError::Id("a_b".to_owned()));
+    for hashes in [0, 3] {
+        let (_, entry) = new_key("ci", [], VmGrant::all(), None);
+        let bad = KeyEntry { sha256: vec![[1; 32]; hashes], ..entry };
+        assert_eq!(KeySet::new([bad.clone()]).unwrap_err(), KeysError::Hashes(bad.id));
+    }
+}
+
+#[test]
+fn g25_both_secrets_of_a_rotated_key_open_until_the_old_one_is_dropped() {
+    let (old, entry) = new_key("ci", [Scope::EventsRead], VmGrant::all(), None);
+    let (new, hash) = new_secret(&entry.id);
+    let keys = Keys::new(KeySet::new([entry.clone()]).unwrap());
+    assert_eq!(keys.verify(new.expose(), NOW).unwrap_err(), KeyFault::Wrong);
+
+    let principal = keys.verify(old.expose(), NOW).unwrap();
+    let both = KeyEntry { sha256: vec![hash, entry.sha256[0]], ..entry.clone() };
+    let changes = keys.replace(KeySet::new([both]).unwrap());
+    assert_eq!(changes.changed, [entry.id.clone()]);
+    assert!(keys.list()[0].rotating);
+    assert_eq!(keys.verify(new.expose(), NOW), keys.verify(old.expose(), NOW));
+    assert_eq!(keys.renewed(&principal, NOW).as_ref(), Some(&principal), "a rotation ends no stream");
+    assert_eq!(keys.renewed(&principal, NOW).as_deref(), Some(&*principal));
+
+    keys.replace(KeySet::new([KeyEntry { sha256: vec![hash], ..entry }]).unwrap());
+    assert!(!keys.list()[0].rotating);
+    assert_eq!(keys.verify(old.expose(), NOW).unwrap_err(), KeyFault::Wrong);
+    assert!(keys.verify(new.expose(), NOW).is_ok());
+}
+
+#[test]
+fn when_a_key_was_last_used_outlives_a_reload_and_a_refusal_is_no_use() {
+    let (text, entry) = new_key("ci", [Scope::EventsRead], VmGrant::all(), Some(Timestamp(2000.0)));
+    let keys = Keys::new(KeySet::new([entry.clone()]).unwrap());
+    let last = || keys.list()[0].last_used;
+    assert_eq!(last(), None);
+    let wrong = format!("{}x", text.expose());
+    assert!(keys.verify(&wrong, NOW).is_err() && keys.verify(text.expose(), Timestamp(2000.0)).is_err());
+    assert_eq!(last(), None);
+
+    keys.verify(text.expose(), Timestamp(1000.7)).unwrap();
+    assert_eq!(last(), Some(NOW));
+    keys.verify(text.expose(), Timestamp(900.0)).unwrap();
+    assert_eq!(last(), Some(NOW), "a clock that steps back undoes nothing");
+    let (_, rotated) = new_secret(&entry.id);
+    keys.replace(KeySet::new([KeyEntry { sha256: vec![rotated], ..entry.clone() }]).unwrap());
+    assert_eq!(last(), Some(NOW));
+
+    let (_, other) = new_key("other", [], VmGrant::all(), None);
+    keys.replace(KeySet::new([other]).unwrap());
+    keys.replace(KeySet::new([entry]).unwrap());
+    assert_eq!(last(), None, "what is gone is forgotten");
+}
+
+#[test]
+fn a_new_set_says_what_it_changes() {
+    let made = ["c", "a", "b"]
+        .map(|id| KeyEntry { id: id.to_owned(), ..new_key("ci", [Scope::EventsRead], VmGrant::all(), None).1 });
+    let keys = Keys::new(KeySet::new(made.clone()).unwrap());
+    assert!(keys.replace(KeySet::new(made.clone()).unwrap()).is_empty());
+    let [c, a, b] = made;
+    let changed = [
+        KeyEntry { name: "another".to_owned(), ..c },
+        KeyEntry { expires_at: Some(NOW), ..a },
+        KeyEntry { id: "d".to_owned(), ..b },
+    ];
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        keys.replace(KeySet::new(changed).unwrap()),
+        KeyChanges { added: ids(&["d"]), removed: ids(&["b"]), changed: ids(&["a", "c"]) }
+    );
+    assert_eq!(keys.replace(KeySet::none()).removed, ids(&["a", "c", "d"]));
+    assert_eq!(keys.list(), []);
+}
+
+proptest! {
+    #[test]
+    fn g23_no_other_text_opens(text in "(gw_)?[a-zA-Z0-9_]{0,60}|\\PC*") {
+        let (_, entry) = new_key("ci", [], VmGrant::all(), None);
+        prop_assert!(Keys::new(KeySet::new([entry]).unwrap()).verify(&text, NOW).is_err());
+    }
+}
