@@ -12,7 +12,8 @@ use super::routes::{self, Doors};
 use super::{App, Settings};
 use crate::api::FilesView;
 use crate::config::{Config, TlsMode, TlsVersion};
-use crate::edge::{EdgeSettings, EdgeState};
+use crate::edge::auth::IssuersError;
+use crate::edge::{EdgeSettings, EdgeState, Issuers};
 use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The keys file.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The issuers of JWTs.
+    #[error(transparent)]
+    Issuers(#[from] IssuersError),
     /// Two metrics of one name: a fault of this program.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -63,6 +67,7 @@ impl App {
         // Whatever can be in the way is tried before the first task runs, so that a failed start says one thing.
         let (tls, ca) = tls_settings(&config)?;
         let (auth, keys, admin_key) = keys::load(&config.auth)?;
+        let issuers = Arc::new(Issuers::load(&config.auth.jwt, &metrics.auth)?);
         let file = RegisteredFile::in_dir(&config.data.dir);
         let registered = file.load()?;
         let runtime_dir = probe::runtime_dir()?;
@@ -104,11 +109,12 @@ impl App {
         // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
         let hsts = has_tls && !own_ca && config.tls.hsts;
         let settings = EdgeSettings { auth, tls: has_tls, hsts, ..EdgeSettings::default() };
-        let edge = EdgeState::new(settings, Arc::clone(&keys), &metrics);
+        let edge = EdgeState::new(settings, keys, Arc::clone(&issuers), &metrics);
+        tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.sessions().keep_code(&code, &key_id);
         }
-        let public = routes::public(doors.clone(), edge);
+        let public = routes::public(doors.clone(), edge.clone());
         let (address, server) = (listener.local_addr(), ServerHandle::new());
         let serving = Serving {
             tls: tls.clone(),
@@ -129,7 +135,7 @@ impl App {
         Ok(Self {
             config,
             config_path,
-            keys,
+            edge,
             tls,
             process: metrics.process,
             ca,

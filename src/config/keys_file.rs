@@ -190,7 +190,8 @@ pub(super) fn scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text).ok_or_else(|| format!("is not one of {}", all()))
 }
 
-pub(super) fn glob(text: &str) -> Result<String, &'static str> {
+/// Checks a glob over VM names: 1 to 63 of `a-z 0-9 - *`. The error is for people and does not repeat `text`.
+pub fn glob(text: &str) -> Result<String, &'static str> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
     let fits = (1..=63).contains(&text.len()) && text.bytes().all(plain);
     if fits { Ok(text.to_owned()) } else { Err("is not a VM name in which * stands for anything") }

@@ -45,7 +45,7 @@ pub use cidr::Cidr;
 pub use dialect::CustomDialect;
 pub use environment::{Env, MapEnv, PREFIX, ProcessEnv};
 pub use issue::{ConfigErrors, ConfigIssue, Place};
-pub use keys_file::{KeyEntry, KeysFile};
+pub use keys_file::{KeyEntry, KeysFile, glob};
 pub use load::MAX_CONFIG_BYTES;
 pub use power::PowerConfig;
 pub use reference::reference;

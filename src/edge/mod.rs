@@ -10,7 +10,7 @@ mod problem;
 mod record;
 mod state;
 
-pub use auth::{Caller, Keys, SessionStore, Standing, require, session_routes};
+pub use auth::{Caller, Issuers, Keys, SessionStore, Standing, require, session_routes};
 pub use layers::{RequestId, layers};
 pub use problem::Problem;
 pub use state::{AuthMode, EdgeSettings, EdgeState};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::{Keys, SessionStore, Standing};
+use super::auth::{Issuers, Keys, SessionStore, Standing};
 use crate::model::{Principal, Timestamp};
 use crate::telemetry::{AuthMetrics, HttpMetrics, Metrics};
 
@@ -56,16 +56,18 @@ pub struct EdgeState(Arc<Shared>);
 struct Shared {
     settings: EdgeSettings,
     keys: Arc<Keys>,
+    issuers: Arc<Issuers>,
     sessions: SessionStore,
     http: HttpMetrics,
     auth: AuthMetrics,
 }
 
 impl EdgeState {
-    /// With the keys of the configuration, which may be replaced while it serves, and no session yet.
-    pub fn new(settings: EdgeSettings, keys: Arc<Keys>, metrics: &Metrics) -> Self {
+    /// With the keys and issuers of the configuration, which may be replaced while it serves, and no session yet.
+    pub fn new(settings: EdgeSettings, keys: Arc<Keys>, issuers: Arc<Issuers>, metrics: &Metrics) -> Self {
         let sessions = SessionStore::new();
-        Self(Arc::new(Shared { settings, keys, sessions, http: metrics.http.clone(), auth: metrics.auth.clone() }))
+        let (http, auth) = (metrics.http.clone(), metrics.auth.clone());
+        Self(Arc::new(Shared { settings, keys, issuers, sessions, http, auth }))
     }
 
     /// How it behaves.
@@ -78,6 +80,11 @@ impl EdgeState {
         &self.0.keys
     }
 
+    /// The issuers of JWTs.
+    pub fn issuers(&self) -> &Issuers {
+        &self.0.issuers
+    }
+
     /// The browser sessions and login codes.
     pub fn sessions(&self) -> &SessionStore {
         &self.0.sessions
@@ -88,7 +95,18 @@ impl EdgeState {
     pub fn standing(&self, principal: &Principal, now: Timestamp) -> Standing {
         match self.0.settings.auth {
             AuthMode::Open => Standing::Valid,
+            AuthMode::Keys if principal.issuer.is_some() => self.0.issuers.standing(principal, now),
             AuthMode::Keys => self.0.keys.standing(principal, now),
+        }
+    }
+
+    /// What `principal`, let in earlier, is at `now`, asked of the key or the issuer that stands behind it; `None` if it is
+    /// no more. Waits for nothing.
+    pub fn renewed(&self, principal: &Principal, now: Timestamp) -> Option<Arc<Principal>> {
+        match self.0.settings.auth {
+            AuthMode::Open => Some(Arc::new(principal.clone())),
+            AuthMode::Keys if principal.issuer.is_some() => self.0.issuers.renewed(principal, now),
+            AuthMode::Keys => self.0.keys.renewed(principal, now),
         }
     }
 

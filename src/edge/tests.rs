@@ -50,7 +50,8 @@ fn fixture_with(settings: EdgeSettings) -> Fixture {
     let (expired, old) = new_key("old", [Scope::Admin], VmGrant::all(), Some(Timestamp(1.0)));
     let keys = Arc::new(Keys::new(KeySet::new([entry.clone(), old]).unwrap()));
     let metrics = Metrics::new();
-    let edge = EdgeState::new(settings, keys, &metrics);
+    let issuers = Arc::new(Issuers::none(&metrics.auth));
+    let edge = EdgeState::new(settings, keys, issuers, &metrics);
     let panics = || async {
         assert!(Bytes::new().len() == 1, "a secret of the house");
     };

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
-use super::keys::KeyFault;
+use super::jwt::looks_like_token;
+use super::keys::{KeyFault, PREFIX};
 use super::presented::{Unfit, presented};
 use crate::edge::record::AuthNotes;
 use crate::edge::{AuthMode, EdgeState, Problem, origin};
@@ -37,7 +38,7 @@ impl Verdict {
 /// where none is needed, so that a mistake shows at once.
 pub(in crate::edge) async fn authenticate(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let verdict = judge(&edge, &parts, Timestamp::from(SystemTime::now()));
+    let verdict = judge(&edge, &parts, Timestamp::from(SystemTime::now())).await;
     if let Some(notes) = parts.extensions.get::<AuthNotes>() {
         notes.change(|note| {
             note.method = verdict.method;
@@ -55,7 +56,7 @@ pub(in crate::edge) async fn authenticate(State(edge): State<EdgeState>, request
     next.run(Request::from_parts(parts, body)).await
 }
 
-fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
+async fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
     let tls = edge.settings().tls;
     let shown = match presented(&request.headers, &request.uri, super::session::cookie_name(tls)) {
         Ok(shown) => shown,
@@ -70,6 +71,9 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
     if shown.method == AuthMethod::Session {
         return judge_session(edge, request, shown.secret.expose(), now);
     }
+    if shown.method == AuthMethod::Bearer && is_token(edge, shown.secret.expose()) {
+        return judge_token(edge, shown.secret.expose(), now).await;
+    }
     match edge.keys().verify(shown.secret.expose(), now) {
         Ok(principal) => Verdict::caller(shown.method, principal),
         Err(fault) => {
@@ -80,6 +84,21 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
                 KeyFault::Expired => AuthOutcome::Expired,
             };
             Verdict::refusal(shown.method, outcome, Problem::unauthorized())
+        }
+    }
+}
+
+/// Whether a bearer's text is judged as a JWT: every API key says that it is one.
+fn is_token(edge: &EdgeState, text: &str) -> bool {
+    !text.starts_with(PREFIX) && looks_like_token(text) && !edge.issuers().is_empty()
+}
+
+async fn judge_token(edge: &EdgeState, token: &str, now: Timestamp) -> Verdict {
+    match edge.issuers().verify(token, now).await {
+        Ok(principal) => Verdict::caller(AuthMethod::Jwt, principal),
+        Err(fault) => {
+            tracing::info!(reason = %fault, "a JWT is refused");
+            Verdict::refusal(AuthMethod::Jwt, fault.outcome(), Problem::unauthorized())
         }
     }
 }
