@@ -155,7 +155,8 @@ fn scopes_and_vms_come_from_the_configured_claims_or_the_configuration() {
         let scopes: Vec<_> = Scope::ALL.into_iter().filter(|scope| principal.scopes.allow(*scope)).collect();
         (scopes, principal.vms.globs().iter().map(ToString::to_string).collect::<Vec<_>>())
     };
-    let cases: [(Option<&str>, Value, &[Scope], &[&str]); 10] = [
+    type Case<'a> = (Option<&'a str>, Value, &'a [Scope], &'a [&'a str]);
+    let cases: [Case<'_>; 10] = [
         (None, json!({}), &[Scope::MetricsRead], &["lab"]),
         (None, json!({"scope": "", "machines": ""}), &[], &[]),
         (None, json!({"scope": "vnc:view nonsense  events:read"}), &[Scope::EventsRead, Scope::VncView], &["lab"]),

@@ -26,6 +26,8 @@ use crate::telemetry::{AuthMetrics, Metrics};
 const NOW: Timestamp = Timestamp(1_800_000_000.0);
 const ISSUER: &str = "https://id.example";
 const AUDIENCE: &str = "gatewatch";
+/// What stands before the seed in the short form of an Ed25519 key.
+const ED_PREFIX: &[u8] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
 
 fn encoded(text: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(text)
@@ -40,19 +42,21 @@ struct Signer {
 
 impl Signer {
     fn new(id: &'static str, algorithm: Algorithm) -> Self {
-        let pem = match algorithm {
+        let pair = match algorithm {
             Algorithm::ES256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
             Algorithm::ES384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
             Algorithm::EdDSA => KeyPair::generate_for(&PKCS_ED25519),
             _ => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
         };
-        let pem = pem.unwrap().serialize_pem();
+        let pair = pair.unwrap();
+        let pem = pair.serialize_pem();
         let key = match algorithm {
-            Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
-            Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
-            _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
+            Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()).unwrap(),
+            // The public half is made out of the short form alone (RFC 8410, 7), and this is the long one.
+            Algorithm::EdDSA => EncodingKey::from_ed_der(&[ED_PREFIX, &pair.serialize_der()[16..48]].concat()),
+            _ => EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
         };
-        Self { id, algorithm, key: key.unwrap() }
+        Self { id, algorithm, key }
     }
 
     fn as_algorithm(&self, algorithm: Algorithm) -> Self {
