@@ -12,7 +12,8 @@ use super::routes::{self, Doors};
 use super::{App, Settings};
 use crate::api::FilesView;
 use crate::config::{Config, TlsMode, TlsVersion};
-use crate::edge::{EdgeSettings, EdgeState, SessionStore};
+use crate::edge::auth::IssuersError;
+use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, SessionStore};
 use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
@@ -48,6 +49,9 @@ pub enum StartError {
     /// What session cookies are signed with.
     #[error("the session secret cannot be used: {0}")]
     Session(String),
+    /// The issuers of JWTs.
+    #[error(transparent)]
+    Issuers(#[from] IssuersError),
     /// Two metrics of one name: a fault of this program.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -67,6 +71,7 @@ impl App {
         let (tls, ca) = tls_settings(&config)?;
         let (auth, keys, admin_key) = keys::load(&config.auth)?;
         let secrets = super::session::load(&config).map_err(StartError::Session)?;
+        let issuers = Arc::new(Issuers::load(&config.auth.jwt, &metrics.auth)?);
         let file = RegisteredFile::in_dir(&config.data.dir);
         let registered = file.load()?;
         let runtime_dir = probe::runtime_dir()?;
@@ -109,12 +114,14 @@ impl App {
         let hsts = has_tls && !own_ca && config.tls.hsts;
         let settings = EdgeSettings { auth, tls: has_tls, hsts, ..EdgeSettings::default() };
         let sessions = SessionStore::new(secrets, config.auth.session_ttl);
-        let edge = EdgeState::new(settings, Arc::clone(&keys), sessions, &metrics);
+        let credentials = Credentials { keys: Arc::clone(&keys), issuers: Arc::clone(&issuers), sessions };
+        let edge = EdgeState::new(settings, credentials, &metrics);
         edge.replace_origins(config.cors.origins.clone());
+        tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.login_codes().keep(&code, &key_id);
         }
-        let public = routes::public(doors.clone(), edge);
+        let public = routes::public(doors.clone(), edge.clone());
         let (address, server) = (listener.local_addr(), ServerHandle::new());
         let serving = Serving {
             tls: tls.clone(),
@@ -135,7 +142,7 @@ impl App {
         Ok(Self {
             config,
             config_path,
-            keys,
+            edge,
             tls,
             process: metrics.process,
             ca,

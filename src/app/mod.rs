@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fleet_task::FleetCommand;
 use crate::config::{Config, LogConfig};
-use crate::edge::Keys;
+use crate::edge::EdgeState;
 use crate::hub::Hub;
 use crate::lifecycle::{Readiness, SignalFeed, Signals, Tasks};
 use crate::model::Secret;
@@ -56,7 +56,7 @@ impl Settings {
 pub struct App {
     config: Config,
     config_path: Option<PathBuf>,
-    keys: Arc<Keys>,
+    edge: EdgeState,
     tls: Option<TlsSettings>,
     process: ProcessMetrics,
     ca: Option<PathBuf>,

@@ -109,16 +109,22 @@ impl App {
         outcome
     }
 
-    /// Puts keys and certificate of the files in use in force; streams of keys that went or changed are told. The
+    /// Puts keys, issuers and certificate of the files in use in force; streams of keys that went or changed are told. The
     /// files themselves are those that the process started with.
     fn reload_secrets(&self) -> Result<(), String> {
         if let (TlsMode::Files(files), Some(tls)) = (&self.config.tls.mode, &self.tls) {
             tls.reload_files(&files.cert, &files.key, min_tls(&self.config)).map_err(|error| error.to_string())?;
         }
-        let Access::Keys(path) = &self.config.auth.access else { return Ok(()) };
-        self.keys.replace(super::keys::load_set(path).map_err(|error| error.to_string())?);
+        let keys = match &self.config.auth.access {
+            Access::Keys(path) => Some(super::keys::load_set(path).map_err(|error| error.to_string())?),
+            Access::Tokens | Access::Open => None,
+        };
+        self.edge.issuers().reload(&self.config.auth.jwt).map_err(|error| error.to_string())?;
+        if let Some(keys) = keys {
+            self.edge.keys().replace(keys);
+        }
         let now = Timestamp::from(SystemTime::now());
-        self.hub.reconsider(|principal| self.keys.renewed(principal, now));
+        self.hub.reconsider(|principal| self.edge.renewed(principal, now));
         Ok(())
     }
 

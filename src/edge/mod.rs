@@ -11,10 +11,10 @@ mod problem;
 mod record;
 mod state;
 
-pub use auth::{Caller, Keys, SessionSecrets, SessionStore, require, session_routes};
+pub use auth::{Caller, Issuers, Keys, SessionSecrets, SessionStore, require, session_routes};
 pub use layers::{RequestId, layers};
 pub use problem::Problem;
-pub use state::{AuthMode, EdgeSettings, EdgeState};
+pub use state::{AuthMode, Credentials, EdgeSettings, EdgeState};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use super::audit::Audit;
-use super::auth::{Keys, LoginCodes, SessionStore, Tickets};
+use super::auth::{Issuers, Keys, LoginCodes, SessionStore, Tickets};
 use crate::model::{Principal, Timestamp};
 use crate::telemetry::{AuthMetrics, HttpMetrics, Metrics};
 
@@ -54,6 +54,27 @@ impl Default for EdgeSettings {
     }
 }
 
+/// By what a caller is known.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The API keys.
+    pub keys: Arc<Keys>,
+    /// The issuers of JWTs.
+    pub issuers: Arc<Issuers>,
+    /// The browser sessions.
+    pub sessions: SessionStore,
+}
+
+#[cfg(test)]
+impl Credentials {
+    /// `keys`, no issuer, and sessions of an hour.
+    pub(crate) fn of_keys(keys: Arc<Keys>, metrics: &Metrics) -> Self {
+        let secrets = super::auth::SessionSecrets::random().0;
+        let sessions = SessionStore::new(secrets, Duration::from_secs(3600));
+        Self { keys, issuers: Arc::new(Issuers::none(&metrics.auth)), sessions }
+    }
+}
+
 /// What the layers share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EdgeState(Arc<Shared>);
@@ -62,6 +83,7 @@ pub struct EdgeState(Arc<Shared>);
 struct Shared {
     settings: EdgeSettings,
     keys: Arc<Keys>,
+    issuers: Arc<Issuers>,
     sessions: SessionStore,
     login_codes: LoginCodes,
     tickets: Tickets,
@@ -72,11 +94,13 @@ struct Shared {
 }
 
 impl EdgeState {
-    /// With the keys of the configuration, which may be replaced while it serves, and no ticket yet.
-    pub fn new(settings: EdgeSettings, keys: Arc<Keys>, sessions: SessionStore, metrics: &Metrics) -> Self {
+    /// With the credentials of the configuration, which may be replaced while it serves, and no ticket yet.
+    pub fn new(settings: EdgeSettings, credentials: Credentials, metrics: &Metrics) -> Self {
+        let Credentials { keys, issuers, sessions } = credentials;
         Self(Arc::new(Shared {
             settings,
             keys,
+            issuers,
             sessions,
             login_codes: LoginCodes::default(),
             tickets: Tickets::default(),
@@ -95,6 +119,11 @@ impl EdgeState {
     /// The API keys.
     pub fn keys(&self) -> &Keys {
         &self.0.keys
+    }
+
+    /// The issuers of JWTs.
+    pub fn issuers(&self) -> &Issuers {
+        &self.0.issuers
     }
 
     /// The browser sessions.
@@ -127,6 +156,7 @@ impl EdgeState {
     pub fn renewed(&self, principal: &Principal, now: Timestamp) -> Option<Arc<Principal>> {
         match self.0.settings.auth {
             AuthMode::Open => Some(Arc::new(principal.clone())),
+            AuthMode::Keys if principal.issuer.is_some() => self.0.issuers.renewed(principal, now),
             AuthMode::Keys => self.0.keys.renewed(principal, now),
         }
     }

@@ -50,8 +50,7 @@ fn fixture_with(settings: EdgeSettings) -> Fixture {
     let (expired, old) = new_key("old", [Scope::Admin], VmGrant::all(), Some(Timestamp(1.0)));
     let keys = Arc::new(Keys::new(KeySet::new([entry.clone(), old]).unwrap()));
     let metrics = Metrics::new();
-    let sessions = SessionStore::new(SessionSecrets::random().0, Duration::from_secs(12 * 3600));
-    let edge = EdgeState::new(settings, keys, sessions, &metrics);
+    let edge = EdgeState::new(settings, Credentials::of_keys(keys, &metrics), &metrics);
     let panics = || async {
         assert!(Bytes::new().len() == 1, "a secret of the house");
     };
@@ -288,9 +287,9 @@ async fn a_browser_logs_in_by_link_watches_and_logs_out() {
         assert_eq!(response.headers()["referrer-policy"], "no-referrer");
         let set = response.headers()[SET_COOKIE].to_str().unwrap().to_owned();
         let rest = if tls {
-            "; Max-Age=43200; Path=/; HttpOnly; SameSite=Lax; Secure"
+            "; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax; Secure"
         } else {
-            "; Max-Age=43200; Path=/; HttpOnly; SameSite=Lax"
+            "; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"
         };
         assert!(set.starts_with(if tls { "__Host-gatewatch=" } else { "gatewatch=" }) && set.ends_with(rest), "{set}");
         let cookie = ("cookie", set.split(';').next().unwrap());

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,7 +14,7 @@ use tower::ServiceExt as _;
 use tracing::instrument::WithSubscriber as _;
 
 use super::auth::{KeySet, new_key};
-use super::{EdgeSettings, EdgeState, Keys, SessionSecrets, SessionStore, audit, layers, require, session_routes};
+use super::{Credentials, EdgeSettings, EdgeState, Keys, audit, layers, require, session_routes};
 use crate::config::KeyEntry;
 use crate::model::{Scope, Secret, Timestamp, VmGrant};
 use crate::telemetry::Metrics;
@@ -63,8 +62,9 @@ fn audited() -> Audited {
     let key = new_key("ci", [Scope::EventsRead], VmGrant::all(), None);
     let expired = new_key("old", [Scope::Admin], VmGrant::all(), Some(Timestamp(1.0)));
     let keys = Arc::new(Keys::new(KeySet::new([key.1.clone(), expired.1.clone()]).unwrap()));
-    let sessions = SessionStore::new(SessionSecrets::random().0, Duration::from_secs(3600));
-    let edge = EdgeState::new(EdgeSettings { tls: false, ..EdgeSettings::default() }, keys, sessions, &Metrics::new());
+    let metrics = Metrics::new();
+    let credentials = Credentials::of_keys(keys, &metrics);
+    let edge = EdgeState::new(EdgeSettings { tls: false, ..EdgeSettings::default() }, credentials, &metrics);
     let routes = Router::new()
         .route("/need", get(|| async {}).layer(require(Scope::EventsRead)))
         .route("/admin", get(|| async {}).layer(require(Scope::Admin)))

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
-use super::keys::{self, KeyFault};
+use super::jwt::looks_like_token;
+use super::keys::{self, KeyFault, PREFIX};
 use super::presented::{Unfit, presented};
 use super::session::SessionFault;
 use crate::edge::record::AuthNotes;
@@ -96,8 +97,12 @@ async fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
     }
 }
 
-/// An API key, wherever it was shown.
+/// An API key or a JWT, in a header or in the body of a login.
 pub(super) async fn judge_credential(edge: &EdgeState, method: AuthMethod, secret: &Secret, now: Timestamp) -> Verdict {
+    if method != AuthMethod::ApiKey && is_token(edge, secret.expose()) {
+        let method = if method == AuthMethod::Bearer { AuthMethod::Jwt } else { method };
+        return judge_token(edge, method, secret.expose(), now).await;
+    }
     match edge.keys().verify(secret.expose(), now) {
         Ok(principal) => Verdict::caller(method, principal),
         Err(fault) => {
@@ -109,6 +114,21 @@ pub(super) async fn judge_credential(edge: &EdgeState, method: AuthMethod, secre
             };
             let claimed = keys::parse(secret.expose()).map(Arc::from);
             Verdict { claimed, ..Verdict::invalid(method, outcome) }
+        }
+    }
+}
+
+/// Whether a bearer's text is judged as a JWT: every API key says that it is one.
+fn is_token(edge: &EdgeState, text: &str) -> bool {
+    !text.starts_with(PREFIX) && looks_like_token(text) && !edge.issuers().is_empty()
+}
+
+async fn judge_token(edge: &EdgeState, method: AuthMethod, token: &str, now: Timestamp) -> Verdict {
+    match edge.issuers().verify(token, now).await {
+        Ok(principal) => Verdict::caller(method, principal),
+        Err(fault) => {
+            tracing::info!(reason = %fault, "a JWT is refused");
+            Verdict::invalid(method, fault.outcome())
         }
     }
 }

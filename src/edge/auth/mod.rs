@@ -1,7 +1,8 @@
-//! Who is calling: API keys, browser sessions, tickets, and what a route needs.
+//! Who is calling: API keys, JWTs, browser sessions, tickets, and what a route needs.
 
 mod codes;
 mod judge;
+mod jwt;
 mod keys;
 mod login;
 mod presented;
@@ -17,6 +18,7 @@ mod tests;
 mod tests_keys;
 
 pub(super) use judge::authenticate;
+pub use jwt::{Issuers, IssuersError, TokenFault};
 pub use keys::{KeyChanges, KeyFault, KeyInfo, KeySet, Keys, KeysError, new_key, new_secret};
 pub use require::{Caller, Require, require};
 pub use routes::session_routes;

@@ -4,6 +4,7 @@ use axum::extract::Query;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, Uri};
 
+use super::jwt::may_be_token;
 use super::keys::PREFIX;
 use crate::model::Secret;
 use crate::telemetry::AuthMethod;
@@ -78,9 +79,15 @@ fn in_query(uri: &Uri) -> Result<Option<String>, Unfit> {
         // What cannot be read cannot be cleared.
         return Err(Unfit::InQuery);
     };
+    let credential = |text: &str| {
+        let text = text.trim_start();
+        text.starts_with(PREFIX) || may_be_token(text)
+    };
     let mut ticket = None;
     for (key, value) in pairs {
-        if QUERY_KEYS.iter().any(|bad| key.eq_ignore_ascii_case(bad)) || value.trim_start().starts_with(PREFIX) {
+        // One that stands before the `=` is no safer.
+        let misplaced = credential(&key) || credential(&value);
+        if misplaced || QUERY_KEYS.iter().any(|bad| key.eq_ignore_ascii_case(bad)) {
             return Err(Unfit::InQuery);
         }
         if key == "ticket" && ticket.replace(value).is_some() {
@@ -137,6 +144,19 @@ mod tests {
         }
         for query in ["api_key=1", "KEY=1", "a=b&token=", "access_token=x", "vm=gw_a_b", "vm=%67w_a_b", "x=+gw_a_b"] {
             assert_eq!(shown(&format!("/?{query}"), &[]), Err(Unfit::InQuery), "{query}");
+        }
+    }
+
+    #[test]
+    fn g42_a_token_anywhere_in_the_query_is_noticed() {
+        let text = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJ4In0.";
+        let encoded = text.replace('.', "%2E");
+        let encrypted = format!("{text}a.b");
+        for query in [format!("vm={text}"), format!("x={encoded}"), text.to_owned(), format!("a=b&c=+{encrypted}")] {
+            assert_eq!(shown(&format!("/?{query}"), &[]), Err(Unfit::InQuery), "{query}");
+        }
+        for query in ["vm=eyJ", "vm=a.b.c", "vm=xeyJ.b.c"] {
+            assert_eq!(shown(&format!("/?{query}"), &[]), Ok(None), "{query}");
         }
     }
 }

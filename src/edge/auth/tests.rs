@@ -1,7 +1,7 @@
 //! Sessions, tickets and pages of other origins, through the whole edge.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,9 +12,9 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{KeySet, SessionSecrets, SessionStore, new_key, require, session_routes};
+use super::{KeySet, new_key, require, session_routes};
 use crate::config::KeyEntry;
-use crate::edge::{Caller, EdgeSettings, EdgeState, Keys, layers};
+use crate::edge::{Caller, Credentials, EdgeSettings, EdgeState, Keys, layers};
 use crate::model::{Scope, Secret, Timestamp, VmGrant, VmName};
 use crate::telemetry::{Metrics, encode};
 
@@ -33,8 +33,7 @@ fn gate() -> Gate {
     let (key, entry) = new_key("people", [Scope::EventsRead], VmGrant::from_globs(["waa-*"]), None);
     let keys = Arc::new(Keys::new(KeySet::new([entry.clone()]).unwrap()));
     let metrics = Metrics::new();
-    let sessions = SessionStore::new(SessionSecrets::random().0, Duration::from_secs(3600));
-    let edge = EdgeState::new(EdgeSettings::default(), keys, sessions, &metrics);
+    let edge = EdgeState::new(EdgeSettings::default(), Credentials::of_keys(keys, &metrics), &metrics);
     edge.replace_origins(vec![DASH.to_owned()]);
     let whose = |Caller(who): Caller| async move {
         let vms: Vec<&str> =
