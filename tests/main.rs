@@ -11,6 +11,7 @@ mod support;
 mod bad_input;
 mod browser;
 mod command_line;
+mod keys;
 mod lab_faults;
 mod lab_run;
 mod layering;
