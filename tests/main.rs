@@ -12,6 +12,7 @@ mod bad_input;
 mod browser;
 mod command_line;
 mod jwt;
+mod keys;
 mod lab_faults;
 mod lab_run;
 mod layering;

@@ -1,120 +1,110 @@
-//! SIGHUP: the list of VMs and the keys are read anew, streams stay; a bad new file is refused whole.
+//! SIGHUP, or a changed file: VMs, keys and certificates are read anew, streams stay; what is bad is refused whole.
 
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use gatewatch::app;
-use serde_json::Value;
+use crate::support::{Served, eventually, id_of, new_key, replace, trusting};
 
-use crate::support::{Sse, eventually, plain};
+const REFUSED: &str = "gatewatch_reloads_total{outcome=\"refused\"}";
+const RELOADED: &str = "gatewatch_reloads_total{outcome=\"ok\"}";
+const LAST_OK: &str = "gatewatch_config_last_reload_successful";
 
-/// `gatewatch serve` on a configuration of the test's own.
-struct Served {
-    child: Child,
-    dir: tempfile::TempDir,
-    url: String,
-    client: reqwest::Client,
-    key: String,
-}
-
-impl Served {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let key = new_key(dir.path());
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let served = |child, dir| Self { child, dir, url: format!("http://127.0.0.1:{port}"), client: plain(), key };
-        write_config(dir.path(), port, &["one", "two"]);
-        let child = Command::new(env!("CARGO_BIN_EXE_gatewatch"))
-            .args(["serve", "--config"])
-            .arg(dir.path().join("gatewatch.toml"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary runs");
-        let served = served(child, dir);
-        eventually(Duration::from_secs(10), || async { served.names().await == ["one", "two"] }).await;
-        served
-    }
-
-    fn port(&self) -> u16 {
-        self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-    }
-
-    fn reload(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("the process is there");
-    }
-
-    async fn names(&self) -> Vec<String> {
-        let Ok(answer) = self.client.get(format!("{}/api/vms", self.url)).bearer_auth(&self.key).send().await else {
-            return Vec::new();
-        };
-        let vms: Value = answer.json().await.expect("JSON");
-        vms.as_array().into_iter().flatten().filter_map(|vm| vm["name"].as_str().map(str::to_owned)).collect()
-    }
-
-    async fn stream(&self) -> Sse {
-        let request = self.client.get(format!("{}/api/benchmark-sse?interval=1", self.url)).bearer_auth(&self.key);
-        Sse::new(request.send().await.expect("an answer"))
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn new_key(dir: &Path) -> String {
-    let key = app::new_key(&dir.join("keys.toml"), "test", &["admin".to_owned()], &["*".to_owned()], "never");
-    key.expect("a key").expose().to_owned()
-}
-
-fn write_config(dir: &Path, port: u16, vms: &[&str]) {
-    let vms: String = vms.iter().map(|vm| format!("[[vm]]\nname = \"{vm}\"\ntransport = \"simulated\"\n")).collect();
-    let text = format!(
-        "[server]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"\"\n[tls]\nmode = \"off\"\n[auth]\nkeys_file = {:?}\n[data]\ndir = {:?}\n{vms}",
-        dir.join("keys.toml").display().to_string(),
-        dir.join("data").display().to_string(),
-    );
-    std::fs::write(dir.join("gatewatch.toml"), text).expect("written");
-}
+/// How long a change may take to come in force on a busy machine. On an idle one it is within half a second.
+const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_list_of_vms_is_watched_without_dropping_a_stream_and_a_bad_one_is_refused_whole() {
+async fn g63_a_new_list_of_vms_is_watched_without_dropping_a_stream_and_a_bad_one_is_refused_whole() {
     let served = Served::start().await;
     let mut stream = served.stream().await;
-    stream.until(Duration::from_secs(5), |f| f.event == "status").await;
 
-    write_config(served.dir.path(), served.port(), &["two", "three"]);
+    served.write_config(&["two", "three"]);
     served.reload();
-    let mut seen = stream
-        .until(Duration::from_secs(10), |f| {
-            f.event == "status" && f.text("vm") == "one" && f.text("stage") == "removed"
-        })
-        .await;
+    let mut seen =
+        stream.until(SOON, |f| f.event == "status" && f.text("vm") == "one" && f.text("stage") == "removed").await;
     assert!(seen.pop().expect("the removal").id.is_some(), "a removal is durable");
-    stream.until(Duration::from_secs(10), |f| f.event == "status" && f.text("vm") == "three").await;
+    stream.until(SOON, |f| f.event == "status" && f.text("vm") == "three").await;
     assert_eq!(served.names().await, ["three", "two"]);
 
-    std::fs::write(served.dir.path().join("gatewatch.toml"), "[[vm]]\nname = \"A B\"\n").expect("written");
+    served.write_rubbish();
     served.reload();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually(SOON, || async { served.metric(REFUSED).await >= 1.0 }).await;
     assert_eq!(served.names().await, ["three", "two"], "the old list stays");
-    stream.until(Duration::from_secs(5), |f| f.event == "status").await;
+    stream.until(SOON, |f| f.event == "status").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_key_ends_its_streams_with_a_word() {
+async fn g63_a_change_is_taken_without_a_signal_and_a_refused_one_is_counted_once() {
     let served = Served::start().await;
     let mut stream = served.stream().await;
-    stream.until(Duration::from_secs(5), |f| f.event == "status").await;
-    std::fs::remove_file(served.dir.path().join("keys.toml")).expect("removed");
-    new_key(served.dir.path());
+    assert_eq!(served.metric(LAST_OK).await, 1.0);
+
+    served.write_rubbish();
+    eventually(SOON, || async { served.metric(LAST_OK).await == 0.0 }).await;
+    assert_eq!(served.names().await, ["one", "two"], "the old list stays");
+
+    served.write_config(&["three"]);
+    eventually(SOON, || async { served.names().await == ["three"] }).await;
+    eventually(SOON, || async { served.metric(LAST_OK).await == 1.0 }).await;
+    assert_eq!((served.metric(REFUSED).await, served.metric(RELOADED).await), (1.0, 1.0), "once for each change");
+    stream.until(SOON, |f| f.event == "status" && f.text("vm") == "three").await;
+    let log = served.log();
+    let audit =
+        |event: &str| log.lines().filter(|line| line.contains("gatewatch::audit") && line.contains(event)).count();
+    assert_eq!((audit("event=\"reload_refused\""), audit("event=\"reload\"")), (1, 1), "{log}");
+}
+
+/// Writes a certificate for `localhost` and its key; gives the certificate.
+fn pair(dir: &Path) -> Vec<u8> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    replace(&dir.join("cert.pem"), &made.cert.pem());
+    replace(&dir.join("key.pem"), &made.signing_key.serialize_pem());
+    made.cert.pem().into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g63_if_one_part_is_bad_the_good_parts_do_not_come_in_force_either() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let client = trusting(&pair(dir.path()));
+    let tls = format!(
+        "cert = {:?}\nkey = {:?}",
+        dir.path().join("cert.pem").display().to_string(),
+        dir.path().join("key.pem").display().to_string()
+    );
+    let served = Served::start_in(dir, &tls, client).await;
+    let mut stream = served.stream().await;
+
+    // A key of another pair: readable, private and wrong, so that only what uses it can tell.
+    let right = fs::read(served.file("key.pem")).expect("the key");
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    replace(&served.file("key.pem"), &other.signing_key.serialize_pem());
+    eventually(SOON, || async { served.metric(LAST_OK).await == 0.0 }).await;
+    let refused = served.metric(REFUSED).await;
+    let late = new_key(&served.keys_file());
+    served.write_config(&["three"]);
+    eventually(SOON, || async { served.metric(REFUSED).await > refused }).await;
+    assert_eq!(served.names().await, ["one", "two"]);
+    let answer = served.get_as("/api/vms", &late).await.expect("an answer");
+    assert_eq!(answer.status(), 401, "a key that was added with it");
+
+    replace(&served.file("key.pem"), &String::from_utf8(right).expect("PEM"));
+    eventually(SOON, || async { served.names().await == ["three"] }).await;
+    assert_eq!(served.get_as("/api/vms", &late).await.expect("an answer").status(), 200);
+    eventually(SOON, || async { served.metric(LAST_OK).await == 1.0 }).await;
+    stream.until(SOON, |f| f.event == "status" && f.text("vm") == "three").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g49_a_key_that_went_with_its_file_ends_its_streams_with_a_word() {
+    let served = Served::start().await;
+    let mut stream = served.stream().await;
+    fs::remove_file(served.keys_file()).expect("removed");
+    let other = new_key(&served.keys_file());
     served.reload();
-    let frames = stream.until(Duration::from_secs(5), |f| f.event == "error").await;
+    let frames = stream.until(SOON, |f| f.event == "error").await;
     assert_eq!(frames.last().map(|f| f.text("code")), Some("revoked"));
     assert_eq!(stream.next().await, None, "and it is over");
+    let log = served.log();
+    let told = format!("event=\"keys\" added=\"{}\" removed=\"{}\"", id_of(&other), id_of(&served.key));
+    assert!(log.contains(&told), "{told} is not in:\n{log}");
 }

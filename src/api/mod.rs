@@ -4,6 +4,7 @@
 
 mod caller;
 mod health;
+mod keys;
 mod page;
 mod poll;
 mod problem;
@@ -23,9 +24,9 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use self::problem::ApiError;
-use crate::edge;
+use crate::edge::{self, Keys};
 use crate::hub::Hub;
-use crate::model::Scope::{self, EventsRead, VmsWrite};
+use crate::model::Scope::{self, Admin, EventsRead, VmsWrite};
 
 pub use self::vms::{RegisterError, RegisterVm};
 
@@ -36,6 +37,8 @@ pub struct ApiState {
     pub hub: Arc<Hub>,
     /// Where VMs to be registered go.
     pub register: mpsc::Sender<RegisterVm>,
+    /// The API keys in force.
+    pub keys: Arc<Keys>,
     /// The latest contents of the files of `[files]`.
     pub files: watch::Receiver<Arc<FilesView>>,
     /// What is not ready, each as (what, why); empty when everything is.
@@ -74,6 +77,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/background-tasks", needs(EventsRead, get(poll::tasks)))
         .route("/api/probe-vm", needs(EventsRead, get(poll::probe)))
         .route("/api/vms", needs(EventsRead, get(vms::list)))
+        // For administrators.
+        .route("/api/keys", needs(Admin, get(keys::list)))
         // What changes something.
         .route("/api/vms/register", needs(VmsWrite, post(vms::register)))
         .fallback(async || ApiError::NoSuchRoute)

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
 use super::keys::{self, KeysError};
+use super::reload::Reloads;
 use super::routes::{self, Doors};
+use super::watch::{look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::FilesView;
 use crate::config::{Config, TlsMode, TlsVersion};
@@ -30,6 +32,8 @@ use crate::telemetry::hub::HubMetrics;
 const REGISTRATIONS: usize = 16;
 /// Commands that may wait for the fleet's owner.
 const COMMANDS: usize = 4;
+/// Changes of files that may wait for a reload: the one that goes on may have missed one.
+const CHANGES: usize = 1;
 
 /// Why the process cannot start: one readable line each.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,9 @@ impl App {
         let signals = signals.map_or_else(Signals::install, Ok)?;
         let metrics = Metrics::new();
         // Whatever can be in the way is tried before the first task runs, so that a failed start says one thing.
+        // Looked at before they are read: what changes meanwhile is a change still to come.
+        let files = watched(config_path.as_deref(), &config);
+        let begun = look(&files);
         let (tls, ca) = tls_settings(&config)?;
         let (auth, keys, admin_key) = keys::load(&config.auth)?;
         let secrets = super::session::load(&config).map_err(StartError::Session)?;
@@ -86,6 +93,11 @@ impl App {
         let (live, live_receiver) = live_bus();
         let hub_stop = CancellationToken::new();
         tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, hub_stop.clone()));
+
+        let (changed, changes) = mpsc::channel(CHANGES);
+        let watching = watch_files_of(Arc::clone(&files), begun.clone(), changed, tasks.stopping());
+        tasks.spawn_essential("changes of files", watching);
+        let reloads = Reloads::new(files, begun, changes);
 
         let files = watch_local_files(&config, &journal, &live, &tasks);
         let shared = Shared {
@@ -108,7 +120,14 @@ impl App {
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
         let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
-        let doors = Doors { hub: Arc::clone(&hub), register, files, readiness: readiness.watch(), default_interval };
+        let doors = Doors {
+            hub: Arc::clone(&hub),
+            register,
+            keys: Arc::clone(&keys),
+            files,
+            readiness: readiness.watch(),
+            default_interval,
+        };
         let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
         // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
         let hsts = has_tls && !own_ca && config.tls.hsts;
@@ -142,6 +161,7 @@ impl App {
         Ok(Self {
             config,
             config_path,
+            reloads,
             edge,
             tls,
             process: metrics.process,

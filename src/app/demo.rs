@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::keys;
+use super::{key_commands, keys};
 use crate::config::{Config, MapEnv};
 use crate::model::{Secret, Timestamp};
 
@@ -80,7 +80,7 @@ fn keep(dir: &Path, keys_file: &Path) -> Result<Kept, String> {
     if keys_file.exists() {
         fs::remove_file(keys_file).map_err(at)?;
     }
-    let key = keys::new_key(keys_file, "demo", &["admin".to_owned()], &["*".to_owned()], "never")?;
+    let key = key_commands::new_key(keys_file, "demo", &["admin".to_owned()], &["*".to_owned()], "never")?;
     let kept = Kept {
         key: key.expose().to_owned(),
         login_code: keys::random_text(),

@@ -1,18 +1,18 @@
 //! API keys between the file (config) and the door (edge).
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rand::distr::{Alphanumeric, SampleString};
+use serde::Serialize;
 
-use crate::config::{Access, AuthConfig, ConfigErrors, KeysFile};
+use crate::config::{Access, AuthConfig, ConfigErrors, KeyEntry, KeysFile};
 use crate::edge::auth::{self, KeySet};
 use crate::edge::{AuthMode, Keys};
-use crate::model::{Scope, Secret, Timestamp, VmGrant};
+use crate::model::{Scope, Timestamp};
+
+/// From when on the end of a key is worth a warning, in seconds before it: 14 days.
+const ENDS_SOON: f64 = 14.0 * 86_400.0;
 
 /// Why the keys cannot be used: one readable line (or one per mistake).
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,8 @@ pub enum KeysError {
     Set(#[from] auth::KeysError),
 }
 
-/// Who is let in, and the id of a key that may do everything, if there is one.
+/// Who is let in, and the id of a key that may do everything, if there is one. A file that says that it has no key is
+/// refused all the same: nobody could come in (G26).
 pub(super) fn load(config: &AuthConfig) -> Result<(AuthMode, Arc<Keys>, Option<String>), KeysError> {
     match &config.access {
         Access::Open => Ok((AuthMode::Open, Arc::new(Keys::none()), None)),
@@ -38,101 +39,62 @@ pub(super) fn load(config: &AuthConfig) -> Result<(AuthMode, Arc<Keys>, Option<S
     }
 }
 
-/// The checked set of a keys file, to replace the one in force.
+/// The checked set of a keys file, to replace the one in force. A file that says that it has no key is taken at its
+/// word: the last key may have to go at once.
 pub(super) fn load_set(path: &Path) -> Result<KeySet, KeysError> {
-    Ok(KeySet::new(KeysFile::load(path)?)?)
+    let entries = KeysFile::load(path)?;
+    if entries.is_empty() { Ok(KeySet::none()) } else { Ok(KeySet::new(entries)?) }
 }
 
-/// Makes a key, appends its hash to `keys_file` (made with mode 0600 if it is not there) and gives the key itself.
-///
-/// # Errors
-/// One readable line; nothing was written then.
-pub fn new_key(
-    keys_file: &Path,
-    name: &str,
-    scopes: &[String],
-    vms: &[String],
-    expires: &str,
-) -> Result<Secret, String> {
-    let scopes = scopes
-        .iter()
-        .map(|text| Scope::parse(text).ok_or_else(|| format!("{text:?} is no scope; there are {}", every_scope())))
-        .collect::<Result<Vec<_>, _>>()?;
-    if vms.iter().any(|glob| glob.is_empty()) {
-        return Err("the new key: an empty pattern matches no VM; * matches all".to_owned());
-    }
-    let (secret, entry) = auth::new_key(name, scopes, VmGrant::from_globs(vms.iter().map(String::as_str)), None);
-    // The file's own reader is the judge of names, globs and times: what it would refuse is never written.
-    let text = entry.to_toml().replace("expires = \"never\"", &format!("expires = {expires:?}"));
-    let before = match fs::read_to_string(keys_file) {
-        Ok(before) => before,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(format!("{}: {error}", keys_file.display())),
-    };
-    if !before.trim().is_empty() {
-        KeysFile::parse(&before).map_err(|errors| format!("{}: {errors}", keys_file.display()))?;
-    }
-    let checked = KeysFile::parse(&text).map_err(|errors| format!("the new key: {errors}"))?;
-    if checked.iter().any(|key| key.expires_at.is_some_and(|at| at <= Timestamp::from(SystemTime::now()))) {
-        return Err(format!("the new key: {expires} is past"));
-    }
-    private(keys_file)?;
-    append(keys_file, &text).map_err(|error| format!("{}: {error}", keys_file.display()))?;
-    Ok(secret)
+/// How a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// It opens.
+    Active,
+    /// It opens, and ends within 14 days.
+    Expiring,
+    /// It opened once.
+    Expired,
 }
 
-/// A keys file that others may read is refused when it is used; so it is here, before a key stands in it.
-fn private(keys_file: &Path) -> Result<(), String> {
-    match fs::metadata(keys_file) {
-        Ok(found) if found.mode() & 0o077 != 0 => {
-            Err(format!("{} may be read by others: chmod 600 it first", keys_file.display()))
+impl KeyState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expiring => "expiring",
+            Self::Expired => "expired",
         }
-        _ => Ok(()),
     }
 }
 
-fn append(keys_file: &Path, text: &str) -> io::Result<()> {
-    if let Some(dir) = keys_file.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        fs::create_dir_all(dir)?;
+/// How `key` stands at `now`.
+pub(super) fn state(key: &KeyEntry, now: Timestamp) -> KeyState {
+    match key.expires_at {
+        Some(at) if at <= now => KeyState::Expired,
+        Some(at) if at.since(now) <= ENDS_SOON => KeyState::Expiring,
+        _ => KeyState::Active,
     }
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(keys_file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
-fn every_scope() -> String {
-    Scope::ALL.map(Scope::as_str).join(", ")
+/// What whoever keeps the keys file should know at `now`: one line for each key that ended or ends soon. Nothing if the
+/// file cannot be read, which others say.
+pub(super) fn hints(config: &AuthConfig, now: Timestamp) -> Vec<String> {
+    let Access::Keys(path) = &config.access else { return Vec::new() };
+    let keys = KeysFile::load(path).unwrap_or_default();
+    let hint = |key: &KeyEntry| {
+        let what = match state(key, now) {
+            KeyState::Active => return None,
+            KeyState::Expiring => "ends at",
+            KeyState::Expired => "ended at",
+        };
+        Some(format!("{}: the key {} ({:?}) {what} {}", path.display(), key.id, key.name, key.expires()))
+    };
+    keys.iter().filter_map(hint).collect()
 }
 
 /// 43 characters of base62: 256 random bits.
 pub(super) fn random_text() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), 43)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::new_key;
-    use crate::config::KeysFile;
-
-    #[test]
-    fn a_new_key_is_in_the_file_by_its_hash_alone_and_a_bad_one_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config/keys.toml");
-        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let key =
-            new_key(&file, "grafana", &owned(&["events:read"]), &owned(&["waa-*"]), "2031-01-01T00:00:00Z").unwrap();
-        new_key(&file, "admin \"x\"", &owned(&["admin"]), &owned(&["*"]), "never").unwrap();
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(!text.contains(key.expose()));
-        let entries = KeysFile::load(&file).unwrap();
-        assert_eq!(entries.len(), 2);
-        assert!(entries[0].expires_at.is_some() && entries[1].expires_at.is_none());
-        for (scopes, vms, expires) in [("root", "*", "never"), ("admin", "A*", "never"), ("admin", "*", "soon")] {
-            assert!(
-                new_key(&file, "bad", &owned(&[scopes]), &owned(&[vms]), expires).is_err(),
-                "{scopes} {vms} {expires}"
-            );
-        }
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
-    }
 }

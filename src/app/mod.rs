@@ -5,16 +5,21 @@
 mod build;
 mod demo;
 mod fleet_task;
+mod key_commands;
 mod keys;
+mod locked_file;
 mod once;
+mod reload;
 mod routes;
 mod run;
 mod session;
+mod watch;
 
 pub use build::StartError;
 pub use demo::{Demo, DemoOptions, prepare_demo};
-pub use keys::new_key;
-pub use once::{healthcheck, missing_parts, probe_once};
+pub use key_commands::{KeyRow, finish_rotation, list_keys, new_key, revoke_key, rotate_key};
+pub use keys::KeyState;
+pub use once::{healthcheck, missing_parts, probe_once, warnings};
 pub use run::RunError;
 
 use std::net::SocketAddr;
@@ -25,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::fleet_task::FleetCommand;
+use self::reload::Reloads;
 use crate::config::{Config, LogConfig};
 use crate::edge::EdgeState;
 use crate::hub::Hub;
@@ -37,7 +43,7 @@ use crate::telemetry::{LogFormat, ProcessMetrics, logs};
 pub struct Settings {
     /// The configuration.
     pub config: Config,
-    /// Where it came from: SIGHUP reads it again.
+    /// Where it came from: SIGHUP, or a change of it, has it read again.
     pub config_path: Option<PathBuf>,
     /// A code that signs a browser in as the administrator, any number of times; for `demo`.
     pub login_code: Option<Secret>,
@@ -56,6 +62,7 @@ impl Settings {
 pub struct App {
     config: Config,
     config_path: Option<PathBuf>,
+    reloads: Reloads,
     edge: EdgeState,
     tls: Option<TlsSettings>,
     process: ProcessMetrics,

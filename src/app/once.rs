@@ -2,15 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::build::min_tls;
+use super::keys;
 use crate::config::{Config, TlsMode, VmConfig};
 use crate::lifecycle::Signals;
-use crate::model::LogCursor;
+use crate::model::{LogCursor, Timestamp};
 use crate::probe::{Probe, describe, runtime_dir};
 use crate::server::TlsSettings;
 
@@ -18,7 +19,7 @@ use crate::server::TlsSettings;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Mistakes that only this machine can show: programs that are configured and not installed, a certificate that does
-/// not belong to its key. One line each.
+/// not belong to its key, a keys file that lets nobody in. One line each.
 pub fn missing_parts(config: &Config) -> Vec<String> {
     let mut missing: Vec<String> = config
         .vms
@@ -33,7 +34,17 @@ pub fn missing_parts(config: &Config) -> Vec<String> {
     {
         missing.push(format!("tls.cert, tls.key: {error}"));
     }
+    if let Err(error) = keys::load(&config.auth) {
+        missing.push(format!("auth.keys_file: {error}"));
+    }
     missing
+}
+
+/// What is allowed and weakens security, and keys that ended or end soon. One line each.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
+    warnings.extend(keys::hints(&config.auth, Timestamp::from(SystemTime::now())));
+    warnings
 }
 
 /// Polls `vm` once. Gives the report as JSON (or, if `raw`, the reply as it came) and whether the VM answered.

@@ -11,7 +11,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, ApiState, FilesView, RegisterVm};
-use crate::edge::{self, EdgeState};
+use crate::edge::{self, EdgeState, Keys};
 use crate::hub::{Cut, Hub};
 use crate::server::Connection;
 use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
@@ -21,6 +21,7 @@ use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
 pub(super) struct Doors {
     pub(super) hub: Arc<Hub>,
     pub(super) register: mpsc::Sender<RegisterVm>,
+    pub(super) keys: Arc<Keys>,
     pub(super) files: watch::Receiver<Arc<FilesView>>,
     pub(super) readiness: watch::Receiver<Vec<(String, String)>>,
     pub(super) default_interval: u8,
@@ -31,6 +32,7 @@ impl From<Doors> for ApiState {
         Self {
             hub: doors.hub,
             register: doors.register,
+            keys: doors.keys,
             files: doors.files,
             not_ready: doors.readiness,
             default_interval: doors.default_interval,

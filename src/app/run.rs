@@ -1,17 +1,13 @@
-//! From ready to exit: signals, reload, the staged stop.
+//! From ready to exit: signals and changed files, the staged stop.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::info;
 
 use super::App;
-use super::build::min_tls;
 use super::fleet_task::FleetCommand;
-use crate::config::{Access, Config, ProcessEnv, TlsMode};
 use crate::lifecycle::{Shutdown, Signal, Signals};
-use crate::model::Timestamp;
-use crate::telemetry::ReloadOutcome;
 
 /// The one deadline of a stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -33,21 +29,6 @@ pub enum RunError {
     Left(String),
 }
 
-/// The sections that differ and that only a restart brings in force.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let changed = [
-        ("server", old.server != new.server),
-        ("admin", old.admin != new.admin),
-        ("tls", old.tls != new.tls),
-        ("auth", old.auth != new.auth),
-        ("poll", old.poll != new.poll),
-        ("log", old.log != new.log),
-        ("files", old.files != new.files),
-        ("data", old.data != new.data),
-    ];
-    changed.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
-}
-
 impl App {
     /// Serves until a signal says stop, then stops within its deadline.
     ///
@@ -57,75 +38,17 @@ impl App {
         self.readiness.started();
         info!(url = %self.url(), admin = self.admin_url(), "serving");
         let mut signals = std::mem::replace(&mut self.signals, Signals::fed().1);
-        while signals.next().await == Signal::Reload {
+        loop {
+            tokio::select! {
+                signal = signals.next() => if signal != Signal::Reload { break },
+                () = self.reloads.changed() => {}
+            }
             self.reload().await;
         }
         tokio::select! {
             outcome = self.stop() => outcome,
             () = async { while signals.next().await != Signal::StopNow {} } => Err(RunError::Forced),
         }
-    }
-
-    /// Reads configuration, keys and certificate again. A bad file is refused whole and the old state stays.
-    async fn reload(&mut self) {
-        let Some(path) = self.config_path.clone() else {
-            warn!("there is no configuration file to read again");
-            return;
-        };
-        let outcome = match Config::load(Some(&path), &ProcessEnv) {
-            Ok(new) => self.take_over(new).await,
-            Err(errors) => {
-                error!(config = %path.display(), mistakes = %errors, "the new configuration is refused; the old one stays");
-                ReloadOutcome::Refused
-            }
-        };
-        self.process.reloads.of(outcome).inc();
-    }
-
-    async fn take_over(&mut self, new: Config) -> ReloadOutcome {
-        let waits = needs_restart(&self.config, &new);
-        if !waits.is_empty() {
-            warn!(sections = %waits.join(", "), "changed, and in force only after a restart");
-        }
-        for warning in new.warnings() {
-            warn!("{warning}");
-        }
-        let outcome = match self.reload_secrets() {
-            Ok(()) => ReloadOutcome::Ok,
-            Err(error) => {
-                error!(%error, "keys or certificate are refused; the old ones stay");
-                ReloadOutcome::Refused
-            }
-        };
-        let command = FleetCommand::Replace { vms: new.vms.clone(), register: Box::new(new.register.clone()) };
-        if self.fleet.send(command).await.is_err() {
-            error!("the fleet is gone; its new list is not used");
-            return ReloadOutcome::Refused;
-        }
-        info!(vms = new.vms.len(), "reloaded");
-        // What waits for a restart is compared with what runs, however often the file is read.
-        self.config.vms = new.vms;
-        self.config.register = new.register;
-        outcome
-    }
-
-    /// Puts keys, issuers and certificate of the files in use in force; streams of keys that went or changed are told. The
-    /// files themselves are those that the process started with.
-    fn reload_secrets(&self) -> Result<(), String> {
-        if let (TlsMode::Files(files), Some(tls)) = (&self.config.tls.mode, &self.tls) {
-            tls.reload_files(&files.cert, &files.key, min_tls(&self.config)).map_err(|error| error.to_string())?;
-        }
-        let keys = match &self.config.auth.access {
-            Access::Keys(path) => Some(super::keys::load_set(path).map_err(|error| error.to_string())?),
-            Access::Tokens | Access::Open => None,
-        };
-        self.edge.issuers().reload(&self.config.auth.jwt).map_err(|error| error.to_string())?;
-        if let Some(keys) = keys {
-            self.edge.keys().replace(keys);
-        }
-        let now = Timestamp::from(SystemTime::now());
-        self.hub.reconsider(|principal| self.edge.renewed(principal, now));
-        Ok(())
     }
 
     async fn stop(mut self) -> Result<(), RunError> {

@@ -18,7 +18,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if !mistakes.is_empty() {
         return Err(Failure::Usage(mistakes.join("\n")));
     }
-    for warning in config.warnings() {
+    for warning in app::warnings(&config) {
         say_error(&format!("warning: {warning}"));
     }
     say(&format!("{}: no mistake, {} VMs", args.config.config.display(), config.vms.len()));

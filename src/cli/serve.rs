@@ -15,7 +15,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = args.config.load()?;
     app::init_logs(&config.log).map_err(Failure::Other)?;
-    for warning in config.warnings() {
+    for warning in app::warnings(&config) {
         tracing::warn!("{warning}");
     }
     for missing in app::missing_parts(&config) {

@@ -125,7 +125,6 @@ impl KeyEntry {
     /// The key as a `[[key]]` of the file, with an empty line after it.
     pub fn to_toml(&self) -> String {
         let list = |items: Vec<&str>| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
-        let scopes = Scope::ALL.into_iter().filter(|scope| self.holds(*scope)).map(Scope::as_str).collect();
         let expires = self.expires();
         let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
         format!(
@@ -133,7 +132,7 @@ impl KeyEntry {
              expires = \"{expires}\"\n\n",
             self.id,
             hashes(&self.sha256),
-            list(scopes),
+            list(self.scope_names()),
             list(self.vms.globs().iter().map(AsRef::as_ref).collect()),
         )
     }
@@ -143,9 +142,12 @@ impl KeyEntry {
         self.expires_at.and_then(rfc3339).unwrap_or_else(|| "never".to_owned())
     }
 
-    /// `Scopes::allow` says of `admin` that it includes all; the file names `admin` alone.
-    fn holds(&self, scope: Scope) -> bool {
-        self.scopes.allow(scope) && (scope == Scope::Admin || !self.scopes.allow(Scope::Admin))
+    /// Its scopes, as the file has them: `admin` includes all, and stands alone.
+    pub fn scope_names(&self) -> Vec<&'static str> {
+        if self.scopes.allow(Scope::Admin) {
+            return vec![Scope::Admin.as_str()];
+        }
+        Scope::ALL.into_iter().filter(|scope| self.scopes.allow(*scope)).map(Scope::as_str).collect()
     }
 }
 

@@ -81,6 +81,11 @@ impl TlsSettings {
         Ok(())
     }
 
+    /// Serves new connections with what `fresh` was made of. Open connections keep theirs.
+    pub fn replace_with(&self, fresh: &Self) {
+        self.0.reload_from_config(fresh.0.get_inner());
+    }
+
     pub(super) fn config(&self) -> RustlsConfig {
         self.0.clone()
     }

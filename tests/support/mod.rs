@@ -1,9 +1,11 @@
 //! A gateway of a test's own, in this process and on free ports, and clients for it.
 
 mod browser;
+mod served;
 mod sse;
 
 pub use browser::Browser;
+pub use served::{Served, gatewatch, id_of, new_key, replace};
 pub use sse::{Frame, Sse};
 
 use std::future::Future;

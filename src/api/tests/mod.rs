@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{ApiState, FilesView, RegisterVm, router};
+use crate::edge::Keys;
 use crate::event::Position;
 use crate::hub::{Hub, HubConfig, VmEntry};
 use crate::journal::{LiveReport, MemoryJournal, MemoryJournalConfig, live_bus};
@@ -67,6 +68,7 @@ impl Lab {
         let state = ApiState {
             hub: Arc::clone(&hub),
             register,
+            keys: Arc::new(Keys::none()),
             files: files_view,
             not_ready: not_ready_view,
             default_interval: 5,

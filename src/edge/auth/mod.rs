@@ -18,7 +18,7 @@ mod tests;
 mod tests_keys;
 
 pub(super) use judge::authenticate;
-pub use jwt::{Issuers, IssuersError, TokenFault};
+pub use jwt::{IssuerSet, Issuers, IssuersError, TokenFault};
 pub use keys::{KeyChanges, KeyFault, KeyInfo, KeySet, Keys, KeysError, new_key, new_secret};
 pub use require::{Caller, Require, require};
 pub use routes::session_routes;

@@ -71,7 +71,7 @@ fn g25_both_secrets_of_a_rotated_key_open_until_the_old_one_is_dropped() {
     let principal = keys.verify(old.expose(), NOW).unwrap();
     let both = KeyEntry { sha256: vec![hash, entry.sha256[0]], ..entry.clone() };
     let changes = keys.replace(KeySet::new([both]).unwrap());
-    assert_eq!(changes.changed, [entry.id.clone()]);
+    assert_eq!(changes.changed, std::slice::from_ref(&entry.id));
     assert!(keys.list()[0].rotating);
     assert_eq!(keys.verify(new.expose(), NOW), keys.verify(old.expose(), NOW));
     assert_eq!(keys.renewed(&principal, NOW).as_ref(), Some(&principal), "a rotation ends no stream");

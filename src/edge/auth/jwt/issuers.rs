@@ -44,6 +44,10 @@ impl fmt::Debug for Issuers {
     }
 }
 
+/// Issuers that were read and checked, to be put in force.
+#[derive(Debug)]
+pub struct IssuerSet(Set);
+
 /// By `iss`.
 type Set = HashMap<String, Arc<Issuer>>;
 
@@ -68,7 +72,7 @@ impl Issuers {
     pub fn load(configs: &[JwtConfig], metrics: &AuthMetrics) -> Result<Self, IssuersError> {
         let issuers = Self::none(metrics);
         self_test()?;
-        issuers.set.store(Arc::new(issuers.read(configs)?));
+        issuers.set.store(Arc::new(issuers.read(configs)?.0));
         Ok(issuers)
     }
 
@@ -90,27 +94,30 @@ impl Issuers {
         }
     }
 
-    /// Reads the files of `configs` and puts all of them in force. Keys that were fetched stay for the issuers whose
-    /// configuration did not change.
+    /// Reads the files of `configs`. Keys that were fetched stay for the issuers whose configuration did not change.
     ///
     /// # Errors
-    /// As [`Issuers::load`]; the old ones stay, all of them.
-    pub fn reload(&self, configs: &[JwtConfig]) -> Result<(), IssuersError> {
-        self.set.store(Arc::new(self.read(configs)?));
-        self.replaced.send_modify(|version| *version += 1);
-        Ok(())
+    /// As [`Issuers::load`].
+    pub fn read(&self, configs: &[JwtConfig]) -> Result<IssuerSet, IssuersError> {
+        let before = self.set.load();
+        let read = |config: &JwtConfig| {
+            let issuer = Issuer::read(config, before.get(&config.issuer).map(AsRef::as_ref), &self.client)?;
+            Ok((config.issuer.clone(), Arc::new(issuer)))
+        };
+        configs.iter().map(read).collect::<Result<_, _>>().map(IssuerSet)
     }
 
-    /// The files that were read: what changes in them is in force after [`Issuers::reload`].
-    pub fn files(&self) -> Vec<PathBuf> {
-        let set = self.set.load();
-        let of_keys = |keys: &JwtKeys| match keys {
-            JwtKeys::File(path) | JwtKeys::Secret(path) => Some(path.clone()),
-            JwtKeys::Url { ca, .. } => ca.clone(),
-        };
-        let mut files: Vec<_> = set.values().filter_map(|issuer| of_keys(&issuer.rules.config.keys)).collect();
-        files.sort();
-        files
+    /// Puts other issuers in force.
+    pub fn replace(&self, set: IssuerSet) {
+        self.set.store(Arc::new(set.0));
+        self.replaced.send_modify(|version| *version += 1);
+    }
+
+    /// Both in one: all of them, or an error and the old ones stay.
+    #[cfg(test)]
+    pub(in crate::edge) fn reload(&self, configs: &[JwtConfig]) -> Result<(), IssuersError> {
+        self.replace(self.read(configs)?);
+        Ok(())
     }
 
     /// Whether no issuer is configured.
@@ -163,15 +170,6 @@ impl Issuers {
             let oldest = remotes.iter().filter_map(|remote| remote.age()).max().unwrap_or_default();
             self.metrics.jwks_age.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
         }
-    }
-
-    fn read(&self, configs: &[JwtConfig]) -> Result<Set, IssuersError> {
-        let before = self.set.load();
-        let read = |config: &JwtConfig| {
-            let issuer = Issuer::read(config, before.get(&config.issuer).map(AsRef::as_ref), &self.client)?;
-            Ok((config.issuer.clone(), Arc::new(issuer)))
-        };
-        configs.iter().map(read).collect()
     }
 }
 

@@ -17,7 +17,7 @@ mod self_test;
 mod token;
 
 pub use fault::{IssuersError, TokenFault};
-pub use issuers::Issuers;
+pub use issuers::{IssuerSet, Issuers};
 pub(super) use token::{looks_like_token, may_be_token};
 
 #[cfg(test)]

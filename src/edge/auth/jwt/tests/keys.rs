@@ -121,7 +121,6 @@ fn g63_a_new_set_of_issuers_is_in_force_whole_or_not_at_all() {
         ..config(JwtKeys::File(second_path.clone()), &["RS256"])
     };
     let issuers = Issuers::load(std::slice::from_ref(&first), &metrics()).unwrap();
-    assert_eq!(issuers.files(), std::slice::from_ref(&path));
 
     std::fs::write(&path, set_of(&[rsa.jwk()])).unwrap();
     std::fs::write(&second_path, "{}").unwrap();
@@ -132,7 +131,6 @@ fn g63_a_new_set_of_issuers_is_in_force_whole_or_not_at_all() {
 
     std::fs::write(&second_path, set_of(&[rsa.jwk()])).unwrap();
     issuers.reload(&[first, second]).unwrap();
-    assert_eq!(issuers.files(), [path, second_path]);
     assert_eq!(outcome(&issuers, &ec.token(&good(NOW))), AuthOutcome::Unknown);
     let of_second = with(good(NOW), json!({"iss": "https://second.example"}));
     assert_eq!(outcome(&issuers, &rsa.token(&of_second)), AuthOutcome::Ok);
