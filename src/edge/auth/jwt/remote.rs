@@ -139,20 +139,23 @@ impl Remote {
     /// Puts new keys in force. A failure changes nothing but the time of the next attempt (G40).
     fn take(&self, ring: Result<Ring, FetchFault>) {
         let now = Instant::now();
-        let random = rand::random();
+        let before = self.plan().failures;
         let failures = match ring {
             Ok(ring) => {
-                self.kept.store(Some(Arc::new(Kept { ring: Arc::new(ring), at: now })));
+                let first = self.kept.swap(Some(Arc::new(Kept { ring: Arc::new(ring), at: now }))).is_none();
+                if first || before > 0 {
+                    tracing::info!(issuer = %self.rules.issuer, "the keys of a JWT issuer are here");
+                }
                 0
             }
             Err(fault) => {
                 let age = self.age();
                 tracing::warn!(issuer = %self.rules.issuer, %fault, ?age, "the keys of a JWT issuer could not be fetched");
-                self.plan().failures.saturating_add(1)
+                before.saturating_add(1)
             }
         };
         let mut plan = self.plan();
-        (plan.busy, plan.failures, plan.due) = (false, failures, now + pause(failures, random));
+        (plan.busy, plan.failures, plan.due) = (false, failures, now + pause(failures, rand::random()));
         drop(plan);
         self.ended.send_modify(|ended| *ended += 1);
     }

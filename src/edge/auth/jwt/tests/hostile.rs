@@ -1,11 +1,13 @@
 //! Tokens that must not be taken. Each row is 401 at the door, and the log knows why.
 
+use std::sync::OnceLock;
+
 use futures_util::FutureExt;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{NOW, Signer, encoded, good, signers, two_keys, with};
+use super::{Issuers, NOW, Signer, encoded, good, signers, two_keys, with};
 use crate::edge::auth::jwt::token::MAX_TOKEN;
 use crate::model::Timestamp;
 use crate::telemetry::AuthOutcome;
@@ -204,8 +206,14 @@ pub(super) fn all(now: Timestamp) -> Vec<Row> {
     [algorithms, signatures, claims, times, forms].into_iter().flat_map(|rows| rows(now)).collect()
 }
 
+/// [`two_keys`], made once.
+fn shared() -> &'static Issuers {
+    static ISSUERS: OnceLock<Issuers> = OnceLock::new();
+    ISSUERS.get_or_init(two_keys)
+}
+
 fn check(rows: Vec<Row>) {
-    let issuers = two_keys();
+    let issuers = shared();
     for signer in [&signers().0, &signers().1] {
         assert!(issuers.verify(&signer.token(&good(NOW)), NOW).now_or_never().unwrap().is_ok(), "the fixture is good");
     }
@@ -242,7 +250,7 @@ fn g36_odd_headers_and_forms_are_refused() {
 
 #[test]
 fn g36_a_token_cut_anywhere_is_refused() {
-    let issuers = two_keys();
+    let issuers = shared();
     for signer in [&signers().0, &signers().1] {
         let token = signer.token(&good(NOW));
         for end in 0..token.len() {
@@ -257,17 +265,17 @@ proptest! {
 
     #[test]
     fn g36_no_text_panics_or_opens(text in "\\PC*|[A-Za-z0-9_.-]{0,200}|eyJ[A-Za-z0-9_-]*\\.eyJ[A-Za-z0-9_-]*\\.[A-Za-z0-9_-]*") {
-        prop_assert!(two_keys().verify(&text, NOW).now_or_never().unwrap().is_err());
+        prop_assert!(shared().verify(&text, NOW).now_or_never().unwrap().is_err());
     }
 
     #[test]
     fn g36_no_header_and_no_claims_panic(header in json_text(), payload in json_text(), exp in proptest::num::f64::ANY) {
-        let issuers = two_keys();
-        let rsa = &signers().0;
+        let issuers = shared();
+        let ec = &signers().1;
         for token in [
-            rsa.sign(&header, &good(NOW).to_string()),
-            rsa.sign(&rsa.header().to_string(), &payload),
-            rsa.token(&with(good(NOW), json!({"exp": exp, "x": payload}))),
+            ec.sign(&header, &good(NOW).to_string()),
+            ec.sign(&ec.header().to_string(), &payload),
+            ec.token(&with(good(NOW), json!({"exp": exp, "x": payload}))),
         ] {
             let _ = issuers.verify(&token, NOW).now_or_never().unwrap();
         }
@@ -279,7 +287,7 @@ proptest! {
         let at = at.index(token.len());
         prop_assume!(token[at..=at] != to);
         let changed = format!("{}{to}{}", &token[..at], &token[at + 1..]);
-        prop_assert!(two_keys().verify(&changed, NOW).now_or_never().unwrap().is_err());
+        prop_assert!(shared().verify(&changed, NOW).now_or_never().unwrap().is_err());
     }
 }
 
