@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use self::problem::ApiError;
-use crate::edge;
+use crate::edge::{self, EdgeState};
 use crate::hub::Hub;
 use crate::model::Scope::{self, EventsRead, VmsWrite};
 
@@ -32,6 +32,8 @@ pub use self::vms::{RegisterError, RegisterVm};
 /// What handlers need; `app` fills it.
 #[derive(Clone)]
 pub struct ApiState {
+    /// Who may open a stream more, and still.
+    pub edge: EdgeState,
     /// Streams and views.
     pub hub: Arc<Hub>,
     /// Where VMs to be registered go.

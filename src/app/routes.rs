@@ -19,6 +19,7 @@ use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
 /// What the routes lead to.
 #[derive(Clone)]
 pub(super) struct Doors {
+    pub(super) edge: EdgeState,
     pub(super) hub: Arc<Hub>,
     pub(super) register: mpsc::Sender<RegisterVm>,
     pub(super) files: watch::Receiver<Arc<FilesView>>,
@@ -29,6 +30,7 @@ pub(super) struct Doors {
 impl From<Doors> for ApiState {
     fn from(doors: Doors) -> Self {
         Self {
+            edge: doors.edge,
             hub: doors.hub,
             register: doors.register,
             files: doors.files,
@@ -39,7 +41,8 @@ impl From<Doors> for ApiState {
 }
 
 /// The public listener: every route, behind the whole edge.
-pub(super) fn public(doors: Doors, edge: EdgeState) -> Router {
+pub(super) fn public(doors: Doors) -> Router {
+    let edge = doors.edge.clone();
     let routes = api::router(doors.into()).merge(edge::session_routes(edge.clone()));
     edge::layers(routes.layer(from_fn(lend_cut)), edge)
 }

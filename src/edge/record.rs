@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::Method;
+use http::{Extensions, Method};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::client::Client;
 use super::{EdgeState, RequestId};
+use crate::model::Peer;
 use crate::telemetry::metrics::LabelSet;
 use crate::telemetry::{AuthMethod, AuthOutcome};
 
@@ -50,7 +52,8 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
         method: known_method(request.method()),
         route: extensions.get::<MatchedPath>().cloned(),
         id: extensions.get::<RequestId>().cloned(),
-        peer: extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip()),
+        client: extensions.get::<Client>().map(|client| client.ip),
+        peer: other_end(extensions),
         status: CLIENT_LEFT,
         notes,
         edge,
@@ -62,12 +65,20 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
     response
 }
 
+/// The other end of the socket.
+fn other_end(extensions: &Extensions) -> Option<IpAddr> {
+    let socket = extensions.get::<Peer>().map(|peer| peer.socket);
+    let socket = socket.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(socket)| *socket));
+    socket.map(|socket| socket.ip().to_canonical())
+}
+
 /// Written when it is dropped: after the answer, or when the client left and the request with it.
 struct Entry {
     began: Instant,
     method: &'static str,
     route: Option<MatchedPath>,
     id: Option<RequestId>,
+    client: Option<IpAddr>,
     peer: Option<IpAddr>,
     status: u16,
     notes: AuthNotes,
@@ -97,7 +108,9 @@ impl Drop for Entry {
             status = self.status,
             ms = (seconds * 1e6).round() / 1e3,
             request_id = self.id.as_ref().map(RequestId::as_str),
-            peer = self.peer.map(tracing::field::display),
+            client = self.client.map(tracing::field::display),
+            // Only if it is another: a load balancer's.
+            peer = self.peer.filter(|peer| self.client != Some(*peer)).map(tracing::field::display),
             principal = principal.as_deref(),
             auth = method.as_str(),
             auth_outcome = outcome.map(LabelSet::as_str),

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::{Keys, SessionStore, Standing};
+use super::client::{Located, ProxyRules};
+use super::limits::Limits;
+use crate::config::LimitsConfig;
 use crate::model::{Principal, Timestamp};
-use crate::telemetry::{AuthMetrics, HttpMetrics, Metrics};
+use crate::telemetry::{AuthMetrics, HttpMetrics, LimitMetrics, Metrics};
 
 /// Who is asked for a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub struct EdgeSettings {
     pub body_limit: usize,
     /// From the request head to the end of the body. Default 10 s.
     pub body_timeout: Duration,
+    /// Whose forwarding headers are believed. Default: nobody's.
+    pub proxy: ProxyRules,
+    /// The limits to begin with; [`Limits::replace`] puts others in force.
+    pub limits: LimitsConfig,
 }
 
 impl Default for EdgeSettings {
@@ -44,7 +51,26 @@ impl Default for EdgeSettings {
             head_timeout: Duration::from_secs(30),
             body_limit: 64 * 1024,
             body_timeout: Duration::from_secs(10),
+            proxy: ProxyRules::default(),
+            limits: default_limits(),
         }
+    }
+}
+
+/// The defaults of `[limits]`, as docs/CONFIG.md has them.
+fn default_limits() -> LimitsConfig {
+    LimitsConfig {
+        connections: 4096,
+        connections_per_ip: 512,
+        streams_per_ip: 500,
+        streams_per_principal: 500,
+        requests_in_flight: 512,
+        requests_per_second: 100,
+        burst: 1000,
+        principal_requests_per_second: 200,
+        principal_burst: 2000,
+        rate_limit_headers: true,
+        auth_failures_per_minute: 10,
     }
 }
 
@@ -59,13 +85,24 @@ struct Shared {
     sessions: SessionStore,
     http: HttpMetrics,
     auth: AuthMetrics,
+    limits: Arc<Limits>,
+    limit_metrics: LimitMetrics,
+    located: Located,
 }
 
 impl EdgeState {
     /// With the keys of the configuration, which may be replaced while it serves, and no session yet.
     pub fn new(settings: EdgeSettings, keys: Arc<Keys>, metrics: &Metrics) -> Self {
-        let sessions = SessionStore::new();
-        Self(Arc::new(Shared { settings, keys, sessions, http: metrics.http.clone(), auth: metrics.auth.clone() }))
+        Self(Arc::new(Shared {
+            limits: Arc::new(Limits::new(settings.limits.clone(), metrics.limits.clone())),
+            limit_metrics: metrics.limits.clone(),
+            located: Located::default(),
+            settings,
+            keys,
+            sessions: SessionStore::new(),
+            http: metrics.http.clone(),
+            auth: metrics.auth.clone(),
+        }))
     }
 
     /// How it behaves.
@@ -90,6 +127,19 @@ impl EdgeState {
             AuthMode::Open => Standing::Valid,
             AuthMode::Keys => self.0.keys.standing(principal, now),
         }
+    }
+
+    /// The limits and what is counted for them.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.0.limits
+    }
+
+    pub(super) fn limit_metrics(&self) -> &LimitMetrics {
+        &self.0.limit_metrics
+    }
+
+    pub(super) fn located(&self) -> &Located {
+        &self.0.located
     }
 
     pub(super) fn http_metrics(&self) -> &HttpMetrics {

@@ -11,6 +11,7 @@ use http::request::Parts;
 
 use super::keys::KeyFault;
 use super::presented::{Unfit, presented};
+use crate::edge::limits::{may_try, note_failure};
 use crate::edge::record::AuthNotes;
 use crate::edge::{AuthMode, EdgeState, Problem, origin};
 use crate::model::{Principal, PrincipalKind, Scope, Timestamp, VmGrant};
@@ -50,7 +51,12 @@ pub(in crate::edge) async fn authenticate(State(edge): State<EdgeState>, request
             parts.extensions.insert(principal);
         }
         Ok(None) => {}
-        Err(problem) => return problem.into_response(),
+        Err(problem) => {
+            if problem.status() == StatusCode::UNAUTHORIZED {
+                note_failure(&edge, &parts.extensions);
+            }
+            return problem.into_response();
+        }
     }
     next.run(Request::from_parts(parts, body)).await
 }
@@ -67,6 +73,10 @@ fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
     let Some(shown) = shown else {
         return Verdict { method: AuthMethod::None, outcome: None, caller: Ok(None) };
     };
+    // Before any work on it: guessing must cost a guesser more than us (G32).
+    if let Err(problem) = may_try(edge, &request.extensions) {
+        return Verdict::refusal(shown.method, AuthOutcome::Throttled, problem);
+    }
     if shown.method == AuthMethod::Session {
         return judge_session(edge, request, shown.secret.expose(), now);
     }
