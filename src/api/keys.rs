@@ -43,6 +43,6 @@ impl<'a> KeyRow<'a> {
 /// `/api/keys`.
 pub(super) async fn list(State(state): State<ApiState>) -> Response {
     let now = Timestamp::from(SystemTime::now());
-    let keys = state.keys.list();
+    let keys = state.edge.keys().list();
     answer(keys.iter().map(|key| KeyRow::of(key, now)).collect::<Vec<_>>()).into_response()
 }

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use self::problem::ApiError;
-use crate::edge::{self, Keys};
+use crate::edge::{self, EdgeState};
 use crate::hub::Hub;
 use crate::model::Scope::{self, Admin, EventsRead, VmsWrite};
 
@@ -33,12 +33,12 @@ pub use self::vms::{RegisterError, RegisterVm};
 /// What handlers need; `app` fills it.
 #[derive(Clone)]
 pub struct ApiState {
+    /// Who may open a stream more, and still.
+    pub edge: EdgeState,
     /// Streams and views.
     pub hub: Arc<Hub>,
     /// Where VMs to be registered go.
     pub register: mpsc::Sender<RegisterVm>,
-    /// The API keys in force.
-    pub keys: Arc<Keys>,
     /// The latest contents of the files of `[files]`.
     pub files: watch::Receiver<Arc<FilesView>>,
     /// What is not ready, each as (what, why); empty when everything is.

@@ -1,20 +1,25 @@
-//! The stream's route. What it carries is the hub's; here are its parameters and its headers.
+//! The stream's route. What it carries is the hub's; here are its parameters, its headers and its place among others.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use http_body::{Frame, SizeHint};
 
 use super::ApiState;
 use super::caller::{Caller, Pairs};
 use super::problem::ApiError;
 use super::query;
-use crate::hub::{Cut, StreamRequest};
+use crate::edge::{Client, StreamSlot};
+use crate::hub::{Cut, StreamBody, StreamRequest};
+use crate::model::Timestamp;
 
 /// Opens a stream.
 pub(super) async fn open(
@@ -23,19 +28,15 @@ pub(super) async fn open(
     Pairs(pairs): Pairs,
     method: Method,
     headers: HeaderMap,
-    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    client: Client,
     cut: Option<Extension<Cut>>,
 ) -> Result<Response, ApiError> {
-    let client = match peer {
-        Some(Extension(ConnectInfo(peer))) => format!("{} from {}", principal.name, peer.ip()),
-        None => principal.name.to_string(),
-    };
     let request = StreamRequest {
         vms: query::vms(&pairs)?,
         interval: query::interval(&pairs, state.default_interval)?,
         last_event_id: query::last_event_id(&headers, &pairs),
-        principal,
-        client,
+        client: format!("{} from {}", principal.name, client.ip),
+        principal: principal.clone(),
         cut: cut.map(|Extension(cut)| cut),
     };
     let head = [
@@ -48,6 +49,37 @@ pub(super) async fn open(
         // The headers are all it asks for: no stream is opened only to be dropped. The body's length is not known.
         return Ok((head, Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())).into_response());
     }
-    let body = state.hub.open(request)?;
+    let slot = match state.edge.limits().streams().enter(client.key, &principal.name) {
+        Ok(slot) => slot,
+        Err(problem) => return Ok(problem.into_response()),
+    };
+    let body = Placed { body: state.hub.open(request)?, _slot: slot };
+    // From here on the hub tells the stream of a revocation; one that came since the credential was looked at was not told.
+    if state.edge.renewed(&principal, Timestamp::from(SystemTime::now())).is_none_or(|now| *now != *principal) {
+        return Err(ApiError::Unauthenticated);
+    }
     Ok((head, Body::new(body)).into_response())
+}
+
+/// A stream and its place, which is free when the stream is dropped, in whatever way it ends (G47).
+struct Placed {
+    body: StreamBody,
+    _slot: StreamSlot,
+}
+
+impl http_body::Body for Placed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -15,7 +15,7 @@ use super::{App, Settings};
 use crate::api::FilesView;
 use crate::config::{Config, TlsMode, TlsVersion};
 use crate::edge::auth::IssuersError;
-use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, SessionStore};
+use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
 use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
@@ -119,28 +119,37 @@ impl App {
         let (register, registrations) = mpsc::channel(REGISTRATIONS);
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
-        let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
-        let doors = Doors {
-            hub: Arc::clone(&hub),
-            register,
-            keys: Arc::clone(&keys),
-            files,
-            readiness: readiness.watch(),
-            default_interval,
-        };
         let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
         // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
         let hsts = has_tls && !own_ca && config.tls.hsts;
-        let settings = EdgeSettings { auth, tls: has_tls, hsts, ..EdgeSettings::default() };
+        let settings = EdgeSettings {
+            auth,
+            tls: has_tls,
+            hsts,
+            proxy: ProxyRules::from(&config.proxy),
+            limits: config.limits.clone(),
+            ..EdgeSettings::default()
+        };
         let sessions = SessionStore::new(secrets, config.auth.session_ttl);
-        let credentials = Credentials { keys: Arc::clone(&keys), issuers: Arc::clone(&issuers), sessions };
+        let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
         let edge = EdgeState::new(settings, credentials, &metrics);
         edge.replace_origins(config.cors.origins.clone());
         tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
+        tasks.spawn("sweep limits", edge.limits().sweep());
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.login_codes().keep(&code, &key_id);
         }
-        let public = routes::public(doors.clone(), edge.clone());
+        let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
+        let readiness_view = readiness.watch();
+        let doors = Doors {
+            edge: edge.clone(),
+            hub: Arc::clone(&hub),
+            register,
+            files,
+            readiness: readiness_view,
+            default_interval,
+        };
+        let public = routes::public(doors.clone());
         let (address, server) = (listener.local_addr(), ServerHandle::new());
         let serving = Serving {
             tls: tls.clone(),

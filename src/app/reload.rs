@@ -93,7 +93,6 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin", old.admin != new.admin),
         ("tls", old.tls != new.tls),
         ("proxy", old.proxy != new.proxy),
-        ("limits", old.limits != new.limits),
         ("auth", old.auth.access != new.auth.access),
         ("auth.session", session(&old.auth) != session(&new.auth)),
         ("poll", old.poll != new.poll),
@@ -161,12 +160,14 @@ impl App {
         self.config.vms = new.vms;
         self.config.register = new.register;
         self.config.cors = new.cors;
+        self.config.limits = new.limits;
         self.config.auth.jwt = new.auth.jwt;
     }
 
     /// Puts in force what of the configuration itself needs no restart. What is applied here is no row of
     /// [`needs_restart`].
     fn apply(&self, new: &Config, room: mpsc::Permit<'_, FleetCommand>) {
+        self.edge.limits().replace(new.limits.clone());
         self.edge.replace_origins(new.cors.origins.clone());
         room.send(FleetCommand::Replace { vms: new.vms.clone(), register: Box::new(new.register.clone()) });
     }

@@ -11,7 +11,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, ApiState, FilesView, RegisterVm};
-use crate::edge::{self, EdgeState, Keys};
+use crate::edge::{self, EdgeState};
 use crate::hub::{Cut, Hub};
 use crate::server::Connection;
 use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
@@ -19,9 +19,9 @@ use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
 /// What the routes lead to.
 #[derive(Clone)]
 pub(super) struct Doors {
+    pub(super) edge: EdgeState,
     pub(super) hub: Arc<Hub>,
     pub(super) register: mpsc::Sender<RegisterVm>,
-    pub(super) keys: Arc<Keys>,
     pub(super) files: watch::Receiver<Arc<FilesView>>,
     pub(super) readiness: watch::Receiver<Vec<(String, String)>>,
     pub(super) default_interval: u8,
@@ -30,9 +30,9 @@ pub(super) struct Doors {
 impl From<Doors> for ApiState {
     fn from(doors: Doors) -> Self {
         Self {
+            edge: doors.edge,
             hub: doors.hub,
             register: doors.register,
-            keys: doors.keys,
             files: doors.files,
             not_ready: doors.readiness,
             default_interval: doors.default_interval,
@@ -41,7 +41,8 @@ impl From<Doors> for ApiState {
 }
 
 /// The public listener: every route, behind the whole edge.
-pub(super) fn public(doors: Doors, edge: EdgeState) -> Router {
+pub(super) fn public(doors: Doors) -> Router {
+    let edge = doors.edge.clone();
     let routes = api::router(doors.into()).merge(edge::session_routes(edge.clone()));
     edge::layers(routes.layer(from_fn(lend_cut)), edge)
 }

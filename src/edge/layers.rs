@@ -21,9 +21,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::authenticate;
+use super::clean::{clean, refuse};
+use super::client::locate;
+use super::limits::{per_address, per_principal, while_in_flight};
 use super::problem::MEDIA_TYPE;
 use super::record::record;
 use super::{EdgeState, Problem, origin};
+use crate::telemetry::Limit;
 
 /// Puts the edge around `router`: every route and the fallback. Outermost first.
 ///
@@ -32,22 +36,32 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
     let stack = ServiceBuilder::new()
         // Outermost: every line of the log and every answer carries the id, errors in their document.
         .layer(from_fn(identify))
-        // Outside all that can answer by itself: a 401, 413, 500 or 503 needs them as much as a page does.
+        // Outside all that can answer by itself: a 400, 401, 413, 429, 500 or 503 needs them as much as a page does.
         .layer(from_fn_with_state(edge.clone(), secure))
-        // The client's address goes here: known to the log and the limits, decided once.
-        // Access log and metrics must see what the layers below answer: 401, 413, 429, 500, 503.
+        // Before everything that reads headers or the path. What it refuses is answered further inside, to be logged.
+        .layer(from_fn(clean))
+        // Who the client is: known to the log and the limits, decided once.
+        .layer(from_fn_with_state(edge.clone(), locate))
+        // Access log and metrics must see what the layers below answer: 400, 401, 408, 413, 414, 429, 500, 503.
         .layer(from_fn_with_state(edge.clone(), record))
         // Inside log and metrics, so that a panic is counted; outside the rest, so that a panic there is caught too.
         .layer(CatchPanicLayer::custom(panicked))
         // Outside all that refuses: a listed origin must be able to read an error, or its page would see none (G45).
         .layer(cors(&edge))
-        // The rate limit per address goes here: before auth, so that guessing is slow.
-        // To the head of the answer only; a stream may last. Around auth, which may one day wait for a key set.
+        // Before auth, so that guessing is slow, and before all that costs more than a look at a table.
+        .layer(from_fn_with_state(edge.clone(), per_address))
+        // Inside the rate: whoever sends what is unfit uses up his own share.
+        .layer(from_fn(refuse))
+        // To the head of the answer only; a stream may last. Around auth, which may wait for a key set.
         .layer(from_fn_with_state(edge.clone(), in_time))
         // Before the body: nobody's body is read before it is known who sends it.
         .layer(from_fn_with_state(edge.clone(), authenticate))
-        // Innermost: what a handler gets is whole, and came in time.
-        .layer(from_fn_with_state(edge.clone(), read_body));
+        // Behind auth, as it counts by who was let in. It also closes the door on strangers who could not be counted.
+        .layer(from_fn_with_state(edge.clone(), per_principal))
+        // What a handler gets is whole, and came in time.
+        .layer(from_fn_with_state(edge.clone(), read_body))
+        // Innermost: it counts handlers at work. Around the body, clients who trickle theirs in would take every place.
+        .layer(from_fn_with_state(edge.clone(), while_in_flight));
     router.layer(stack)
 }
 
@@ -179,7 +193,11 @@ async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) ->
 async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let settings = edge.settings();
-    let too_large = || Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE).header(CONNECTION, CLOSE).into_response();
+    let over = |limit: Limit, status: StatusCode| {
+        edge.limit_metrics().hits.of(limit).inc();
+        Problem::of_status(status).header(CONNECTION, CLOSE).into_response()
+    };
+    let too_large = || over(Limit::Body, StatusCode::PAYLOAD_TOO_LARGE);
     let hint = body.size_hint();
     if hint.upper() == Some(0) {
         return next.run(Request::from_parts(parts, Body::empty())).await;
@@ -187,7 +205,12 @@ async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) 
     if hint.lower() > settings.body_limit as u64 {
         return too_large();
     }
+    let place = match edge.limits().body() {
+        Ok(place) => place,
+        Err(problem) => return problem.header(CONNECTION, CLOSE).into_response(),
+    };
     let read = tokio::time::timeout(settings.body_timeout, Limited::new(body, settings.body_limit).collect()).await;
+    drop(place);
     match read {
         Ok(Ok(whole)) => next.run(Request::from_parts(parts, Body::from(whole.to_bytes()))).await,
         Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
@@ -195,7 +218,7 @@ async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) 
             tracing::debug!(%error, "a request body ended early");
             Problem::of_status(StatusCode::BAD_REQUEST).into_response()
         }
-        Err(_) => Problem::of_status(StatusCode::REQUEST_TIMEOUT).header(CONNECTION, CLOSE).into_response(),
+        Err(_) => over(Limit::BodyTime, StatusCode::REQUEST_TIMEOUT),
     }
 }
 

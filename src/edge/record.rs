@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::Method;
+use http::{Extensions, Method};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::audit::{Act, Seen};
+use super::client::Client;
 use super::{EdgeState, RequestId};
+use crate::model::Peer;
 use crate::telemetry::metrics::LabelSet;
 use crate::telemetry::{AuthMethod, AuthOutcome};
 
@@ -59,7 +61,8 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
         method: known_method(request.method()),
         route: extensions.get::<MatchedPath>().cloned(),
         id: extensions.get::<RequestId>().cloned(),
-        peer: extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip()),
+        client: extensions.get::<Client>().map(|client| client.ip),
+        peer: other_end(extensions),
         status: CLIENT_LEFT,
         notes,
         edge,
@@ -71,12 +74,20 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
     response
 }
 
+/// The other end of the socket.
+fn other_end(extensions: &Extensions) -> Option<IpAddr> {
+    let socket = extensions.get::<Peer>().map(|peer| peer.socket);
+    let socket = socket.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(socket)| *socket));
+    socket.map(|socket| socket.ip().to_canonical())
+}
+
 /// Written when it is dropped: after the answer, or when the client left and the request with it.
 struct Entry {
     began: Instant,
     method: &'static str,
     route: Option<MatchedPath>,
     id: Option<RequestId>,
+    client: Option<IpAddr>,
     peer: Option<IpAddr>,
     status: u16,
     notes: AuthNotes,
@@ -106,12 +117,15 @@ impl Drop for Entry {
             status = self.status,
             ms = (seconds * 1e6).round() / 1e3,
             request_id,
-            peer = self.peer.map(tracing::field::display),
+            client = self.client.map(tracing::field::display),
+            // Only if it is another: a load balancer's.
+            peer = self.peer.filter(|peer| self.client != Some(*peer)).map(tracing::field::display),
             principal = principal.as_deref(),
             auth = method.as_str(),
             auth_outcome = outcome.map(LabelSet::as_str),
         );
-        let (principal, claimed, client, status) = (principal.as_deref(), claimed.as_deref(), self.peer, self.status);
+        let client = self.client.or(self.peer);
+        let (principal, claimed, status) = (principal.as_deref(), claimed.as_deref(), self.status);
         let seen = Seen { method, outcome, principal, claimed, act, client, request_id, route, status };
         self.edge.audit().request(&seen, Instant::now());
     }

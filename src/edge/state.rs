@@ -7,8 +7,11 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::audit::Audit;
 use super::auth::{Issuers, Keys, LoginCodes, SessionStore, Tickets};
+use super::client::{Located, ProxyRules};
+use super::limits::Limits;
+use crate::config::LimitsConfig;
 use crate::model::{Principal, Timestamp};
-use crate::telemetry::{AuthMetrics, HttpMetrics, Metrics};
+use crate::telemetry::{AuthMetrics, HttpMetrics, LimitMetrics, Metrics};
 
 /// Who is asked for a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,10 @@ pub struct EdgeSettings {
     pub body_timeout: Duration,
     /// The one route where a ticket is a credential: it is for an `EventSource` and nothing else (G37).
     pub ticket_route: &'static str,
+    /// Whose forwarding headers are believed. Default: nobody's.
+    pub proxy: ProxyRules,
+    /// The limits to begin with; [`Limits::replace`] puts others in force.
+    pub limits: LimitsConfig,
 }
 
 impl Default for EdgeSettings {
@@ -50,7 +57,26 @@ impl Default for EdgeSettings {
             body_limit: 64 * 1024,
             body_timeout: Duration::from_secs(10),
             ticket_route: "/api/benchmark-sse",
+            proxy: ProxyRules::default(),
+            limits: default_limits(),
         }
+    }
+}
+
+/// The defaults of `[limits]`, as docs/CONFIG.md has them.
+fn default_limits() -> LimitsConfig {
+    LimitsConfig {
+        connections: 4096,
+        connections_per_ip: 512,
+        streams_per_ip: 500,
+        streams_per_principal: 500,
+        requests_in_flight: 512,
+        requests_per_second: 100,
+        burst: 1000,
+        principal_requests_per_second: 200,
+        principal_burst: 2000,
+        rate_limit_headers: true,
+        auth_failures_per_minute: 10,
     }
 }
 
@@ -91,6 +117,9 @@ struct Shared {
     audit: Audit,
     http: HttpMetrics,
     auth: AuthMetrics,
+    limits: Arc<Limits>,
+    limit_metrics: LimitMetrics,
+    located: Located,
 }
 
 impl EdgeState {
@@ -98,6 +127,9 @@ impl EdgeState {
     pub fn new(settings: EdgeSettings, credentials: Credentials, metrics: &Metrics) -> Self {
         let Credentials { keys, issuers, sessions } = credentials;
         Self(Arc::new(Shared {
+            limits: Arc::new(Limits::new(settings.limits.clone(), metrics.limits.clone())),
+            limit_metrics: metrics.limits.clone(),
+            located: Located::default(),
             settings,
             keys,
             issuers,
@@ -163,6 +195,19 @@ impl EdgeState {
 
     pub(super) fn audit(&self) -> &Audit {
         &self.0.audit
+    }
+
+    /// The limits and what is counted for them.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.0.limits
+    }
+
+    pub(super) fn limit_metrics(&self) -> &LimitMetrics {
+        &self.0.limit_metrics
+    }
+
+    pub(super) fn located(&self) -> &Located {
+        &self.0.located
     }
 
     pub(super) fn http_metrics(&self) -> &HttpMetrics {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{ApiState, FilesView, RegisterVm, router};
-use crate::edge::Keys;
+use crate::edge::{AuthMode, Client, Credentials, EdgeSettings, EdgeState, Keys};
 use crate::event::Position;
 use crate::hub::{Hub, HubConfig, VmEntry};
 use crate::journal::{LiveReport, MemoryJournal, MemoryJournalConfig, live_bus};
@@ -28,6 +28,7 @@ use crate::model::{
     VmGrant, VmId, VmName, VmView,
 };
 use crate::telemetry::hub::HubMetrics;
+use crate::telemetry::{AddressSource, Metrics};
 
 /// A router and the far ends of what it is given.
 struct Lab {
@@ -45,8 +46,12 @@ impl Lab {
         Self::with(entries, HubConfig::default()).await
     }
 
-    /// A real hub that has heard of `entries`.
     async fn with(entries: Vec<VmEntry>, config: HubConfig) -> Self {
+        Self::behind(entries, config, EdgeSettings { auth: AuthMode::Open, ..EdgeSettings::default() }).await
+    }
+
+    /// A real hub that has heard of `entries`.
+    async fn behind(entries: Vec<VmEntry>, config: HubConfig, settings: EdgeSettings) -> Self {
         let journal = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
         let metrics = HubMetrics::new(&Registry::new()).expect("fresh names");
         let hub = Hub::new(journal, config, metrics);
@@ -65,10 +70,13 @@ impl Lab {
         let (register, registrations) = mpsc::channel(1);
         let (files, files_view) = watch::channel(Arc::default());
         let (not_ready, not_ready_view) = watch::channel(Vec::new());
+        let metrics = Metrics::new();
+        let credentials = Credentials::of_keys(Arc::new(Keys::none()), &metrics);
+        let edge = EdgeState::new(settings, credentials, &metrics);
         let state = ApiState {
+            edge,
             hub: Arc::clone(&hub),
             register,
-            keys: Arc::new(Keys::none()),
             files: files_view,
             not_ready: not_ready_view,
             default_interval: 5,
@@ -110,6 +118,7 @@ fn principal(globs: &[&str]) -> Principal {
 
 fn request(method: &str, path: &str, principal: Option<Principal>) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+    request.extensions_mut().insert(Client::new([192, 0, 2, 1].into(), AddressSource::Socket));
     if let Some(principal) = principal {
         request.extensions_mut().insert(Arc::new(principal));
     }

@@ -108,3 +108,39 @@ async fn a_stream_that_cannot_be_had_now_says_when_to_come_back() {
         problem(response, 503, code).await;
     }
 }
+
+#[tokio::test]
+async fn g47_a_stream_holds_its_place_until_its_body_is_dropped() {
+    let mut settings = EdgeSettings { auth: AuthMode::Open, ..EdgeSettings::default() };
+    settings.limits.streams_per_principal = 2;
+    let lab = Lab::behind(vec![], HubConfig::default(), settings).await;
+    let (first, _second) = (lab.get(SSE).await, lab.get(SSE).await);
+    let refused = lab.get(SSE).await;
+    let wait: u32 = refused.headers()[header::RETRY_AFTER].to_str().expect("text").parse().expect("a number");
+    assert!((1..=60).contains(&wait));
+    assert_eq!(refused.headers()["ratelimit-policy"], "\"streams-per-principal\";q=2;qu=\"concurrent-requests\"");
+    problem(refused, 429, "stream_limit").await;
+    let head = lab.send(request("HEAD", SSE, Some(principal(&["*"])))).await;
+    assert_eq!(head.status(), StatusCode::OK, "HEAD opens no stream");
+    drop(first);
+    assert_eq!(lab.get(SSE).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn g47_a_stream_that_the_hub_refuses_holds_no_place() {
+    let mut settings = EdgeSettings { auth: AuthMode::Open, ..EdgeSettings::default() };
+    settings.limits.streams_per_ip = 1;
+    let lab = Lab::behind(vec![], room_for(1), settings).await;
+    for _ in 0..3 {
+        problem(lab.get(&format!("{SSE}?vm=nope")).await, 404, "unknown_vm").await;
+    }
+    assert_eq!(lab.get(SSE).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn g49_a_key_that_is_revoked_while_its_stream_opens_gets_none() {
+    // Its principal was let in, and by now there is no such key.
+    let lab = Lab::behind(vec![], HubConfig::default(), EdgeSettings::default()).await;
+    problem(lab.get(SSE).await, 401, "unauthorized").await;
+    assert_eq!(lab.hub.streams(), 0);
+}

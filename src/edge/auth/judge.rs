@@ -13,6 +13,7 @@ use super::jwt::looks_like_token;
 use super::keys::{self, KeyFault, PREFIX};
 use super::presented::{Unfit, presented};
 use super::session::SessionFault;
+use crate::edge::limits::{may_try, note_failure};
 use crate::edge::record::AuthNotes;
 use crate::edge::{AuthMode, EdgeState, Problem, origin};
 use crate::model::{Principal, PrincipalKind, Scope, Secret, Timestamp, VmGrant};
@@ -91,14 +92,37 @@ async fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
         return Verdict { method: AuthMethod::None, outcome: None, claimed: None, caller: Ok(None) };
     };
     match shown.method {
+        // A cookie is no attempt: one that is not ours is nobody's, and whoever has one is not kept out by a neighbour's
+        // wrong key.
         AuthMethod::Session => judge_session(edge, request, shown.secret.expose(), now),
-        AuthMethod::Ticket => judge_ticket(edge, request, shown.secret.expose(), now),
-        method => judge_credential(edge, method, &shown.secret, now).await,
+        method => judge_attempt(edge, request, method, &shown.secret, now).await,
     }
 }
 
+/// What somebody may have guessed: looked at only while few of its address were refused, before any work on it (G32), and
+/// counted if it is refused.
+pub(super) async fn judge_attempt(
+    edge: &EdgeState,
+    request: &Parts,
+    method: AuthMethod,
+    secret: &Secret,
+    now: Timestamp,
+) -> Verdict {
+    if let Err(problem) = may_try(edge, &request.extensions) {
+        return Verdict::refusal(method, AuthOutcome::Throttled, problem);
+    }
+    let verdict = match method {
+        AuthMethod::Ticket => judge_ticket(edge, request, secret.expose(), now),
+        method => judge_credential(edge, method, secret, now).await,
+    };
+    if verdict.caller.as_ref().is_err_and(|problem| problem.status() == StatusCode::UNAUTHORIZED) {
+        note_failure(edge, &request.extensions);
+    }
+    verdict
+}
+
 /// An API key or a JWT, in a header or in the body of a login.
-pub(super) async fn judge_credential(edge: &EdgeState, method: AuthMethod, secret: &Secret, now: Timestamp) -> Verdict {
+async fn judge_credential(edge: &EdgeState, method: AuthMethod, secret: &Secret, now: Timestamp) -> Verdict {
     if method != AuthMethod::ApiKey && is_token(edge, secret.expose()) {
         let method = if method == AuthMethod::Bearer { AuthMethod::Jwt } else { method };
         return judge_token(edge, method, secret.expose(), now).await;

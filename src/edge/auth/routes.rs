@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Verdict, cross_site, judge_credential};
+use super::judge::{Verdict, cross_site, judge_attempt};
 use super::login;
 use super::presented::presented;
 use super::require::{Caller, require};
@@ -134,7 +134,7 @@ async fn log_in(
             let problem = Problem::new(StatusCode::BAD_REQUEST, "several_credentials", "Two credentials were sent");
             return problem.into_response();
         }
-        (None, key) => judge_credential(&edge, AuthMethod::Login, &Secret::new(cut(key)), now).await,
+        (None, key) => judge_attempt(&edge, &parts, AuthMethod::Login, &Secret::new(cut(key)), now).await,
     };
     verdict.note(notes);
     let session = match &verdict.caller {

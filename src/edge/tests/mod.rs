@@ -1,5 +1,8 @@
 //! The layers together: what every answer carries and what is told of every request, however it ends.
 
+mod client;
+mod limits;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +21,7 @@ use tracing::instrument::WithSubscriber;
 use super::auth::{KeySet, new_key};
 use super::*;
 use crate::config::KeyEntry;
-use crate::model::{Scope, Secret, Timestamp, VmGrant};
+use crate::model::{Peer, Scope, Secret, Timestamp, VmGrant};
 use crate::telemetry::{Metrics, encode};
 
 #[derive(Clone, Default)]
@@ -32,6 +35,13 @@ impl io::Write for Captured {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Where requests of these tests come from.
+const HERE: &str = "192.0.2.1";
+
+fn from(address: &str) -> Peer {
+    Peer::direct((address.parse::<std::net::IpAddr>().unwrap(), 4711).into())
 }
 
 /// The edge around a few routes, with one key that may read events and one that is expired.
@@ -64,6 +74,7 @@ fn fixture_with(settings: EdgeSettings) -> Fixture {
         .route("/admin", get(|| async { "admin" }).layer(require(Scope::Admin)))
         .route("/panic", get(panics))
         .route("/slow", get(std::future::pending::<()>))
+        .route("/whoami", get(who_am_i))
         .route("/echo", post(|body: Bytes| async move { body }))
         .route("/stream", get(|| async { ([(CACHE_CONTROL, HeaderValue::from_static("no-cache"))], "x") }))
         .merge(session_routes(edge.clone()));
@@ -71,15 +82,26 @@ fn fixture_with(settings: EdgeSettings) -> Fixture {
     Fixture { router, edge, metrics, key, entry, expired, log: Captured::default() }
 }
 
+/// The client's address and the names of the headers that came through.
+async fn who_am_i(client: Client, headers: http::HeaderMap) -> String {
+    headers.keys().fold(client.ip.to_string(), |text, name| format!("{text} {name}"))
+}
+
 fn fixture() -> Fixture {
     fixture_with(EdgeSettings { head_timeout: Duration::from_millis(50), ..EdgeSettings::default() })
 }
 
 impl Fixture {
+    /// The answer to `request`, which comes from [`HERE`] unless it says otherwise.
     async fn send(&self, request: http::request::Builder, body: impl Into<Body>) -> Response {
+        let mut request: Request = request.body(body.into()).unwrap();
+        request.extensions_mut().get_or_insert_with(|| from(HERE));
+        self.pass(request).await
+    }
+
+    async fn pass(&self, request: Request) -> Response {
         let writer = self.log.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let request: Request = request.body(body.into()).unwrap();
         let router = self.router.clone();
         async move { router.oneshot(request).await.unwrap() }.with_subscriber(log).await
     }
@@ -90,6 +112,17 @@ impl Fixture {
             request = request.header(*name, *value);
         }
         self.send(request, Body::empty()).await
+    }
+
+    /// GETs `uri` until `peer` is refused.
+    async fn until_refused(&self, uri: &str, peer: Peer) -> Response {
+        for _ in 0..1000 {
+            let response = self.send(Request::get(uri).extension(peer), Body::empty()).await;
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                return response;
+            }
+        }
+        panic!("never refused");
     }
 
     fn bearer(&self) -> String {
@@ -110,20 +143,36 @@ async fn json_of(response: Response) -> Value {
 }
 
 #[tokio::test]
-async fn every_failure_is_logged_and_counted_and_carries_id_and_headers() {
-    let edge = fixture();
+async fn g68_every_failure_is_logged_and_counted_and_carries_id_and_headers() {
+    let mut settings = EdgeSettings {
+        head_timeout: Duration::from_millis(200),
+        body_timeout: Duration::from_millis(50),
+        ..EdgeSettings::default()
+    };
+    (settings.limits.requests_per_second, settings.limits.burst) = (1, 20);
+    let edge = fixture_with(settings);
+    let greedy = from("192.0.2.9");
+    edge.until_refused("/stream", greedy).await;
+    let bytes = |n: usize| Body::from(vec![b'x'; n]);
+    let stalled = Body::from_stream(futures_util::stream::pending::<Result<Bytes, io::Error>>());
+    let long = format!("/open?{}", "x".repeat(5000));
     let cases = [
-        (Request::get("/panic"), 0, 500, "internal", "/panic"),
-        (Request::get("/slow"), 0, 503, "timeout", "/slow"),
-        (Request::get("/need/a"), 0, 401, "unauthorized", "/need/{vm}"),
-        (Request::get("/nowhere"), 0, 404, "not_found", "unmatched"),
-        (Request::delete("/open"), 0, 405, "method_not_allowed", "/open"),
-        (Request::post("/echo"), 64 * 1024 + 1, 413, "body_too_large", "/echo"),
-        (Request::get("/open?token=x"), 0, 400, "credential_in_query", "/open"),
+        (Request::get("/panic"), bytes(0), 500, "internal", "/panic"),
+        (Request::get("/slow"), bytes(0), 503, "timeout", "/slow"),
+        (Request::get("/need/a"), bytes(0), 401, "unauthorized", "/need/{vm}"),
+        (Request::get("/nowhere"), bytes(0), 404, "not_found", "unmatched"),
+        (Request::delete("/open"), bytes(0), 405, "method_not_allowed", "/open"),
+        (Request::post("/echo"), bytes(64 * 1024 + 1), 413, "body_too_large", "/echo"),
+        (Request::post("/echo"), stalled, 408, "request_timeout", "/echo"),
+        (Request::get("/open?token=x"), bytes(0), 400, "credential_in_query", "/open"),
+        (Request::get("/a//nowhere"), bytes(0), 400, "ambiguous_path", "unmatched"),
+        (Request::put("/open").header("x_api_key", "x"), bytes(0), 400, "ambiguous_header", "/open"),
+        (Request::get(&long), bytes(0), 414, "uri_too_long", "/open"),
+        (Request::get("/admin").extension(greedy), bytes(0), 429, "too_many_requests", "/admin"),
     ];
     for (request, body, status, code, route) in cases {
         let method = request.method_ref().unwrap().clone();
-        let response = edge.send(request, vec![b'x'; body]).await;
+        let response = edge.send(request, body).await;
         assert_eq!(response.status(), status, "{code}");
         let headers = response.headers().clone();
         let id = headers["x-request-id"].to_str().unwrap().to_owned();
@@ -139,6 +188,7 @@ async fn every_failure_is_logged_and_counted_and_carries_id_and_headers() {
         assert_eq!(headers["cache-control"], "no-store");
         assert!(!headers.contains_key("strict-transport-security"));
         assert_eq!(headers.contains_key("www-authenticate"), status == 401);
+        assert_eq!(headers.contains_key("retry-after"), status == 429, "{code}");
 
         let problem = json_of(response).await;
         assert_eq!(problem["type"], format!("/problems/{code}"));
@@ -233,6 +283,8 @@ async fn g24_a_refusal_says_nothing_about_why() {
         let response = edge.get("/need/a", if key.is_empty() { &[] } else { &shown }).await;
         let (mut parts, body) = response.into_parts();
         let id = parts.headers.remove("x-request-id").unwrap();
+        // One less with each request, whatever is wrong with it.
+        parts.headers.remove("ratelimit").unwrap();
         let body = axum::body::to_bytes(body, 4096).await.unwrap();
         let body = String::from_utf8(body.to_vec()).unwrap().replace(id.to_str().unwrap(), "ID");
         answers.push((parts.status, format!("{:?}", parts.headers), body));
