@@ -1,6 +1,7 @@
 //! From settings to an app: binds sockets, lays the channels between rooms, starts tasks.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -11,7 +12,7 @@ use super::keys::{self, KeysError};
 use super::routes::{self, Doors};
 use super::{App, Settings};
 use crate::api::FilesView;
-use crate::config::{Config, TlsMode, TlsVersion};
+use crate::config::Config;
 use crate::edge::{EdgeSettings, EdgeState};
 use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
 use crate::hub::{Hub, HubConfig};
@@ -19,8 +20,8 @@ use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, li
 use crate::lifecycle::{Readiness, Signals, Tasks};
 use crate::probe;
 use crate::server::{
-    AdminThread, ConnectionLimits, Listener, MinTls, ServerHandle, Serving, TlsError, TlsSettings, dev_certificate,
-    install_crypto, serve,
+    AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
+    TlsSettings, install_crypto, serve,
 };
 use crate::telemetry::Metrics;
 use crate::telemetry::hub::HubMetrics;
@@ -61,7 +62,8 @@ impl App {
         let signals = signals.map_or_else(Signals::install, Ok)?;
         let metrics = Metrics::new();
         // Whatever can be in the way is tried before the first task runs, so that a failed start says one thing.
-        let (tls, ca) = tls_settings(&config)?;
+        let tls = TlsSettings::load(&config.tls, &dev_certificate_dir(&config), &metrics.server)?;
+        let ca = tls.as_ref().and_then(TlsSettings::ca);
         let (auth, keys, admin_key) = keys::load(&config.auth)?;
         let file = RegisteredFile::in_dir(&config.data.dir);
         let registered = file.load()?;
@@ -110,9 +112,13 @@ impl App {
         }
         let public = routes::public(doors.clone(), edge);
         let (address, server) = (listener.local_addr(), ServerHandle::new());
+        let limits = &config.limits;
+        let caps = ConnectionCaps::new(limits.connections, limits.connections_per_ip, metrics.limits.clone());
         let serving = Serving {
             tls: tls.clone(),
             limits: ConnectionLimits::default(),
+            caps: caps.clone(),
+            proxy: ProxySettings::from(&config.proxy),
             metrics: metrics.server.clone(),
             handle: server.clone(),
         };
@@ -131,6 +137,7 @@ impl App {
             config_path,
             keys,
             tls,
+            caps,
             process: metrics.process,
             ca,
             address,
@@ -153,25 +160,9 @@ fn replica_name() -> String {
     format!("{}-{}", uname.nodename().to_string_lossy(), std::process::id())
 }
 
-/// The lowest TLS version, in the server's words.
-pub(super) fn min_tls(config: &Config) -> MinTls {
-    match config.tls.min_version {
-        TlsVersion::V1_2 => MinTls::V12,
-        TlsVersion::V1_3 => MinTls::V13,
-    }
-}
-
-/// TLS as configured, and the CA if it is one of our own.
-fn tls_settings(config: &Config) -> Result<(Option<TlsSettings>, Option<std::path::PathBuf>), StartError> {
-    let min = min_tls(config);
-    Ok(match &config.tls.mode {
-        TlsMode::Off => (None, None),
-        TlsMode::Files(files) => (Some(TlsSettings::from_files(&files.cert, &files.key, min)?), None),
-        TlsMode::Dev => {
-            let certificate = dev_certificate(&config.data.dir.join("tls"))?;
-            (Some(certificate.tls(min)?), Some(certificate.ca))
-        }
-    })
+/// Where the development certificate is kept.
+pub(super) fn dev_certificate_dir(config: &Config) -> PathBuf {
+    config.data.dir.join("tls")
 }
 
 /// Watches `[files]`, if there are any, and hands their contents to the polling routes.

@@ -13,7 +13,7 @@ mod run;
 pub use build::StartError;
 pub use demo::{Demo, DemoOptions, prepare_demo};
 pub use keys::new_key;
-pub use once::{healthcheck, missing_parts, probe_once};
+pub use once::{healthcheck, make_dev_certificate, missing_parts, probe_once};
 pub use run::RunError;
 
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use crate::edge::Keys;
 use crate::hub::Hub;
 use crate::lifecycle::{Readiness, SignalFeed, Signals, Tasks};
 use crate::model::Secret;
-use crate::server::{AdminThread, ServerHandle, TlsSettings};
+use crate::server::{AdminThread, ConnectionCaps, ServerHandle, TlsSettings};
 use crate::telemetry::{LogFormat, ProcessMetrics, logs};
 
 /// What an app is built from.
@@ -57,6 +57,7 @@ pub struct App {
     config_path: Option<PathBuf>,
     keys: Arc<Keys>,
     tls: Option<TlsSettings>,
+    caps: ConnectionCaps,
     process: ProcessMetrics,
     ca: Option<PathBuf>,
     address: SocketAddr,

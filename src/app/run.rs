@@ -1,14 +1,15 @@
 //! From ready to exit: signals, reload, the staged stop.
 
+use std::mem::discriminant;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::App;
-use super::build::min_tls;
+use super::build::dev_certificate_dir;
 use super::fleet_task::FleetCommand;
-use crate::config::{Access, Config, ProcessEnv, TlsMode};
+use crate::config::{Access, Config, ProcessEnv, TlsConfig};
 use crate::lifecycle::{Shutdown, Signal, Signals};
 use crate::model::Timestamp;
 use crate::telemetry::ReloadOutcome;
@@ -38,7 +39,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("server", old.server != new.server),
         ("admin", old.admin != new.admin),
-        ("tls", old.tls != new.tls),
+        ("tls", reloadable_tls(&old.tls, &new.tls) != new.tls),
+        ("proxy", old.proxy != new.proxy),
         ("auth", old.auth != new.auth),
         ("poll", old.poll != new.poll),
         ("log", old.log != new.log),
@@ -46,6 +48,16 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data", old.data != new.data),
     ];
     changed.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
+}
+
+/// What of `new` a reload puts in force: certificates, client CAs and versions, but neither whether there is TLS and
+/// whose the certificate is, nor HSTS, which the edge adds.
+fn reloadable_tls(old: &TlsConfig, new: &TlsConfig) -> TlsConfig {
+    if discriminant(&old.mode) == discriminant(&new.mode) {
+        TlsConfig { hsts: old.hsts, ..new.clone() }
+    } else {
+        old.clone()
+    }
 }
 
 impl App {
@@ -80,6 +92,7 @@ impl App {
             }
         };
         self.process.reloads.of(outcome).inc();
+        self.process.reload_ok.set(i64::from(outcome == ReloadOutcome::Ok));
     }
 
     async fn take_over(&mut self, new: Config) -> ReloadOutcome {
@@ -90,7 +103,8 @@ impl App {
         for warning in new.warnings() {
             warn!("{warning}");
         }
-        let outcome = match self.reload_secrets() {
+        let tls = reloadable_tls(&self.config.tls, &new.tls);
+        let outcome = match self.reload_secrets(tls) {
             Ok(()) => ReloadOutcome::Ok,
             Err(error) => {
                 error!(%error, "keys or certificate are refused; the old ones stay");
@@ -102,6 +116,7 @@ impl App {
             error!("the fleet is gone; its new list is not used");
             return ReloadOutcome::Refused;
         }
+        self.caps.set(new.limits.connections, new.limits.connections_per_ip);
         info!(vms = new.vms.len(), "reloaded");
         // What waits for a restart is compared with what runs, however often the file is read.
         self.config.vms = new.vms;
@@ -109,14 +124,19 @@ impl App {
         outcome
     }
 
-    /// Puts keys and certificate of the files in use in force; streams of keys that went or changed are told. The
-    /// files themselves are those that the process started with.
-    fn reload_secrets(&self) -> Result<(), String> {
-        if let (TlsMode::Files(files), Some(tls)) = (&self.config.tls.mode, &self.tls) {
-            tls.reload_files(&files.cert, &files.key, min_tls(&self.config)).map_err(|error| error.to_string())?;
+    /// Puts keys, certificates and client CAs in force, all or none; streams of keys that went or changed are told. The
+    /// keys file is the one that the process started with.
+    fn reload_secrets(&mut self, tls: TlsConfig) -> Result<(), String> {
+        let set = match &self.config.auth.access {
+            Access::Keys(path) => Some(super::keys::load_set(path).map_err(|error| error.to_string())?),
+            Access::Tokens | Access::Open => None,
+        };
+        if let Some(settings) = &self.tls {
+            settings.reload(&tls, &dev_certificate_dir(&self.config)).map_err(|error| error.to_string())?;
+            self.config.tls = tls;
         }
-        let Access::Keys(path) = &self.config.auth.access else { return Ok(()) };
-        self.keys.replace(super::keys::load_set(path).map_err(|error| error.to_string())?);
+        let Some(set) = set else { return Ok(()) };
+        self.keys.replace(set);
         let now = Timestamp::from(SystemTime::now());
         self.hub.reconsider(|principal| self.keys.renewed(principal, now));
         Ok(())
