@@ -180,3 +180,35 @@ impl App {
         if left.is_empty() { Ok(()) } else { Err(RunError::Left(left.join(", "))) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::reloadable_tls;
+    use crate::config::{CertificateFiles, TlsConfig, TlsMode, TlsVersion};
+
+    #[test]
+    fn g63_a_reload_takes_new_certificates_but_neither_switches_tls_nor_hsts() {
+        let pair = |name: &str| CertificateFiles { cert: PathBuf::from(name), key: PathBuf::from(name) };
+        let old = TlsConfig {
+            mode: TlsMode::Files(pair("old")),
+            min_version: TlsVersion::V1_2,
+            client_ca: None,
+            hsts: true,
+            certificates: Vec::new(),
+        };
+        let new = TlsConfig {
+            mode: TlsMode::Files(pair("new")),
+            min_version: TlsVersion::V1_3,
+            client_ca: Some(PathBuf::from("ca")),
+            hsts: true,
+            certificates: vec![pair("other")],
+        };
+        assert_eq!(reloadable_tls(&old, &new), new);
+        assert_eq!(reloadable_tls(&old, &TlsConfig { hsts: false, ..new.clone() }), new);
+        for mode in [TlsMode::Off, TlsMode::Dev] {
+            assert_eq!(reloadable_tls(&old, &TlsConfig { mode, ..new.clone() }), old);
+        }
+    }
+}
