@@ -127,6 +127,42 @@ fn check_accepts_a_right_configuration_and_says_what_power_command_is_missing() 
 }
 
 #[test]
+fn cert_dev_makes_a_ca_and_a_pair_that_check_takes_and_a_client_ca_without_a_certificate_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("certs");
+    let made = gatewatch(&["cert", "dev", "--out", &out.to_string_lossy()]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let said = String::from_utf8_lossy(&made.stdout);
+    let path = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        std::path::PathBuf::from(line.trim())
+    };
+    let (ca, cert, key) = (path("ca "), path("cert "), path("key "));
+    assert_eq!(std::fs::metadata(&key).expect("the key").permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(&out).expect("the folder").count(), 3, "the key of the CA is nowhere");
+    assert!(stderr(&made).contains(&format!("curl --cacert {} https://localhost:8765/", ca.display())));
+
+    let config = dir.path().join("gatewatch.toml");
+    let check = |client_ca: &std::path::Path| {
+        let text = format!(
+            "[auth]\nnone = true\n[server]\nlisten = \"127.0.0.1:0\"\n[tls]\ncert = {cert:?}\nkey = {key:?}\nclient_ca = {client_ca:?}\n"
+        );
+        std::fs::write(&config, text).expect("written");
+        gatewatch(&["check", "--config", &config.to_string_lossy()])
+    };
+    let good = check(&ca);
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    let bad = check(&key);
+    assert_eq!(bad.status.code(), Some(64));
+    assert!(
+        stderr(&bad).contains("client CA ") && stderr(&bad).contains("it holds no certificate"),
+        "{}",
+        stderr(&bad)
+    );
+}
+
+#[test]
 fn a_missing_configuration_and_an_unknown_flag_exit_64_with_one_readable_line() {
     let output = gatewatch(&["serve", "--config", "/nonexistent/gatewatch.toml"]);
     assert_eq!(output.status.code(), Some(64));

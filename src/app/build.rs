@@ -1,6 +1,7 @@
 //! From settings to an app: binds sockets, lays the channels between rooms, starts tasks.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -13,7 +14,7 @@ use super::routes::{self, Doors};
 use super::watch::{look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::FilesView;
-use crate::config::{Config, TlsMode, TlsVersion};
+use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
 use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
@@ -22,8 +23,8 @@ use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, li
 use crate::lifecycle::{Readiness, Signals, Tasks};
 use crate::probe;
 use crate::server::{
-    AdminThread, ConnectionLimits, Listener, MinTls, ServerHandle, Serving, TlsError, TlsSettings, dev_certificate,
-    install_crypto, serve,
+    AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
+    TlsSettings, install_crypto, serve,
 };
 use crate::telemetry::Metrics;
 use crate::telemetry::hub::HubMetrics;
@@ -75,7 +76,8 @@ impl App {
         // Looked at before they are read: what changes meanwhile is a change still to come.
         let files = watched(config_path.as_deref(), &config);
         let begun = look(&files);
-        let (tls, ca) = tls_settings(&config)?;
+        let tls = TlsSettings::load(&config.tls, &dev_certificate_dir(&config), &metrics.server)?;
+        let ca = tls.as_ref().and_then(TlsSettings::ca);
         let (auth, keys, admin_key) = keys::load(&config.auth)?;
         let secrets = super::session::load(&config).map_err(StartError::Session)?;
         let issuers = Arc::new(Issuers::load(&config.auth.jwt, &metrics.auth)?);
@@ -151,9 +153,13 @@ impl App {
         };
         let public = routes::public(doors.clone());
         let (address, server) = (listener.local_addr(), ServerHandle::new());
+        let limits = &config.limits;
+        let caps = ConnectionCaps::new(limits.connections, limits.connections_per_ip, metrics.limits.clone());
         let serving = Serving {
             tls: tls.clone(),
             limits: ConnectionLimits::default(),
+            caps: caps.clone(),
+            proxy: ProxySettings::from(&config.proxy),
             metrics: metrics.server.clone(),
             handle: server.clone(),
         };
@@ -173,6 +179,7 @@ impl App {
             reloads,
             edge,
             tls,
+            caps,
             process: metrics.process,
             ca,
             address,
@@ -195,25 +202,9 @@ fn replica_name() -> String {
     format!("{}-{}", uname.nodename().to_string_lossy(), std::process::id())
 }
 
-/// The lowest TLS version, in the server's words.
-pub(super) fn min_tls(config: &Config) -> MinTls {
-    match config.tls.min_version {
-        TlsVersion::V1_2 => MinTls::V12,
-        TlsVersion::V1_3 => MinTls::V13,
-    }
-}
-
-/// TLS as configured, and the CA if it is one of our own.
-fn tls_settings(config: &Config) -> Result<(Option<TlsSettings>, Option<std::path::PathBuf>), StartError> {
-    let min = min_tls(config);
-    Ok(match &config.tls.mode {
-        TlsMode::Off => (None, None),
-        TlsMode::Files(files) => (Some(TlsSettings::from_files(&files.cert, &files.key, min)?), None),
-        TlsMode::Dev => {
-            let certificate = dev_certificate(&config.data.dir.join("tls"))?;
-            (Some(certificate.tls(min)?), Some(certificate.ca))
-        }
-    })
+/// Where the development certificate is kept.
+pub(super) fn dev_certificate_dir(config: &Config) -> PathBuf {
+    config.data.dir.join("tls")
 }
 
 /// Watches `[files]`, if there are any, and hands their contents to the polling routes.

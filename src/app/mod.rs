@@ -19,7 +19,7 @@ pub use build::StartError;
 pub use demo::{Demo, DemoOptions, prepare_demo};
 pub use key_commands::{KeyRow, finish_rotation, list_keys, new_key, revoke_key, rotate_key};
 pub use keys::KeyState;
-pub use once::{healthcheck, missing_parts, probe_once, warnings};
+pub use once::{healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
 pub use run::RunError;
 
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ use crate::edge::EdgeState;
 use crate::hub::Hub;
 use crate::lifecycle::{Readiness, SignalFeed, Signals, Tasks};
 use crate::model::Secret;
-use crate::server::{AdminThread, ServerHandle, TlsSettings};
+use crate::server::{AdminThread, ConnectionCaps, ServerHandle, TlsSettings};
 use crate::telemetry::{LogFormat, ProcessMetrics, logs};
 
 /// What an app is built from.
@@ -65,6 +65,7 @@ pub struct App {
     reloads: Reloads,
     edge: EdgeState,
     tls: Option<TlsSettings>,
+    caps: ConnectionCaps,
     process: ProcessMetrics,
     ca: Option<PathBuf>,
     address: SocketAddr,

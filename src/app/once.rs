@@ -2,18 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::build::min_tls;
 use super::keys;
-use crate::config::{Config, TlsMode, VmConfig};
+use crate::config::{Config, VmConfig};
 use crate::lifecycle::Signals;
 use crate::model::{LogCursor, Timestamp};
 use crate::probe::{Probe, describe, runtime_dir};
-use crate::server::TlsSettings;
+use crate::server::{DevCertificate, TlsSettings, dev_certificate, install_crypto};
 
 /// How long a health check may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,10 +29,8 @@ pub fn missing_parts(config: &Config) -> Vec<String> {
             Probe::missing_programs(vm).into_iter().map(move |what| format!("vm[{index}] ({}): {what}", vm.name))
         })
         .collect();
-    if let TlsMode::Files(files) = &config.tls.mode
-        && let Err(error) = TlsSettings::from_files(&files.cert, &files.key, min_tls(config))
-    {
-        missing.push(format!("tls.cert, tls.key: {error}"));
+    if let Err(error) = TlsSettings::check(&config.tls) {
+        missing.push(format!("tls: {error}"));
     }
     if let Err(error) = keys::load(&config.auth) {
         missing.push(format!("auth.keys_file: {error}"));
@@ -45,6 +43,15 @@ pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
     warnings.extend(keys::hints(&config.auth, Timestamp::from(SystemTime::now())));
     warnings
+}
+
+/// A local CA and a leaf in `dir`, made if there are none that are good for the next 30 days.
+///
+/// # Errors
+/// One readable line.
+pub fn make_dev_certificate(dir: &Path) -> Result<DevCertificate, String> {
+    install_crypto();
+    dev_certificate(dir).map_err(|error| error.to_string())
 }
 
 /// Polls `vm` once. Gives the report as JSON (or, if `raw`, the reply as it came) and whether the VM answered.

@@ -1,5 +1,6 @@
 //! Everything is read and checked again; then all of it comes in force, or nothing (G63).
 
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,16 +10,16 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::App;
-use super::build::min_tls;
+use super::build::dev_certificate_dir;
 use super::fleet_task::FleetCommand;
 use super::keys::load_set;
 use super::once::warnings;
 use super::watch::{Look, Patience, look};
-use crate::config::{Access, AuthConfig, Config, ProcessEnv, TlsMode};
+use crate::config::{Access, AuthConfig, Config, ProcessEnv, TlsConfig};
 use crate::edge::auth::{IssuerSet, KeySet};
 use crate::edge::{EdgeState, SessionSecrets, audit};
 use crate::model::Timestamp;
-use crate::server::TlsSettings;
+use crate::server::{ReadTls, TlsSettings};
 use crate::telemetry::ReloadOutcome;
 
 /// How long the files are waited for, and the fleet's owner.
@@ -58,15 +59,15 @@ struct Fresh {
     config: Config,
     /// `None`: there is no keys file.
     keys: Option<KeySet>,
-    /// `None`: TLS is off, or has a certificate of our own.
-    tls: Option<TlsSettings>,
+    /// `None`: TLS is off.
+    tls: Option<ReadTls>,
     issuers: IssuerSet,
     secrets: SessionSecrets,
 }
 
 /// Reads everything again: the configuration at `path`, if it came from a file, and what the one that `runs` names. Which
 /// files these are only a restart changes.
-fn read(path: Option<&Path>, runs: &Config, edge: &EdgeState) -> Result<Fresh, String> {
+fn read(path: Option<&Path>, runs: &Config, edge: &EdgeState, tls: Option<&TlsSettings>) -> Result<Fresh, String> {
     let config = match path {
         Some(path) => Config::load(Some(path), &ProcessEnv).map_err(|errors| errors.to_string())?,
         None => runs.clone(),
@@ -75,10 +76,7 @@ fn read(path: Option<&Path>, runs: &Config, edge: &EdgeState) -> Result<Fresh, S
         Access::Keys(path) => Some(load_set(path).map_err(|error| error.to_string())?),
         Access::Tokens | Access::Open => None,
     };
-    let tls = match &runs.tls.mode {
-        TlsMode::Files(pair) => Some(TlsSettings::from_files(&pair.cert, &pair.key, min_tls(runs))),
-        TlsMode::Dev | TlsMode::Off => None,
-    };
+    let tls = tls.map(|tls| tls.read_anew(&reloadable_tls(&runs.tls, &config.tls), &dev_certificate_dir(runs)));
     let tls = tls.transpose().map_err(|error| error.to_string())?;
     let issuers = edge.issuers().read(&config.auth.jwt).map_err(|error| error.to_string())?;
     let secrets = super::session::load(runs)?;
@@ -91,7 +89,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("server", old.server != new.server),
         ("admin", old.admin != new.admin),
-        ("tls", old.tls != new.tls),
+        ("tls", reloadable_tls(&old.tls, &new.tls) != new.tls),
         ("proxy", old.proxy != new.proxy),
         ("auth", old.auth.access != new.auth.access),
         ("auth.session", session(&old.auth) != session(&new.auth)),
@@ -101,6 +99,16 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data", old.data != new.data),
     ];
     changed.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
+}
+
+/// What of `new` a reload puts in force: certificates, client CAs and versions, but neither whether there is TLS and
+/// whose the certificate is, nor HSTS, which the edge adds.
+fn reloadable_tls(old: &TlsConfig, new: &TlsConfig) -> TlsConfig {
+    if discriminant(&old.mode) == discriminant(&new.mode) {
+        TlsConfig { hsts: old.hsts, ..new.clone() }
+    } else {
+        old.clone()
+    }
 }
 
 impl App {
@@ -121,8 +129,8 @@ impl App {
     async fn reload_all(&mut self) -> Result<(), String> {
         let (files, path, runs) = (Arc::clone(&self.reloads.files), self.config_path.clone(), self.config.clone());
         // Looked at before it is read: what changes meanwhile is a change still to come.
-        let edge = self.edge.clone();
-        let work = move || (look(&files), read(path.as_deref(), &runs, &edge));
+        let (edge, tls) = (self.edge.clone(), self.tls.clone());
+        let work = move || (look(&files), read(path.as_deref(), &runs, &edge, tls.as_ref()));
         let (seen, fresh) = self.reloads.patience.work(work).await.map_err(|error| error.to_string())?;
         self.reloads.read = seen;
         let fresh = fresh?;
@@ -143,8 +151,8 @@ impl App {
         for warning in warnings(&new) {
             warn!("{warning}");
         }
-        if let (Some(serving), Some(fresh)) = (&self.tls, &tls) {
-            serving.replace_with(fresh);
+        if let (Some(serving), Some(fresh)) = (&self.tls, tls) {
+            serving.replace(fresh);
         }
         if let Some(keys) = keys {
             audit::keys_changed(&self.edge.keys().replace(keys));
@@ -159,6 +167,7 @@ impl App {
         // What waits for a restart is compared with what runs, however often the file is read.
         self.config.vms = new.vms;
         self.config.register = new.register;
+        self.config.tls = reloadable_tls(&self.config.tls, &new.tls);
         self.config.cors = new.cors;
         self.config.limits = new.limits;
         self.config.auth.jwt = new.auth.jwt;
@@ -168,7 +177,40 @@ impl App {
     /// [`needs_restart`].
     fn apply(&self, new: &Config, room: mpsc::Permit<'_, FleetCommand>) {
         self.edge.limits().replace(new.limits.clone());
+        self.caps.set(new.limits.connections, new.limits.connections_per_ip);
         self.edge.replace_origins(new.cors.origins.clone());
         room.send(FleetCommand::Replace { vms: new.vms.clone(), register: Box::new(new.register.clone()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::reloadable_tls;
+    use crate::config::{CertificateFiles, TlsConfig, TlsMode, TlsVersion};
+
+    #[test]
+    fn g63_a_reload_takes_new_certificates_but_neither_switches_tls_nor_hsts() {
+        let pair = |name: &str| CertificateFiles { cert: PathBuf::from(name), key: PathBuf::from(name) };
+        let old = TlsConfig {
+            mode: TlsMode::Files(pair("old")),
+            min_version: TlsVersion::V1_2,
+            client_ca: None,
+            hsts: true,
+            certificates: Vec::new(),
+        };
+        let new = TlsConfig {
+            mode: TlsMode::Files(pair("new")),
+            min_version: TlsVersion::V1_3,
+            client_ca: Some(PathBuf::from("ca")),
+            hsts: true,
+            certificates: vec![pair("other")],
+        };
+        assert_eq!(reloadable_tls(&old, &new), new);
+        assert_eq!(reloadable_tls(&old, &TlsConfig { hsts: false, ..new.clone() }), new);
+        for mode in [TlsMode::Off, TlsMode::Dev] {
+            assert_eq!(reloadable_tls(&old, &TlsConfig { mode, ..new.clone() }), old);
+        }
     }
 }

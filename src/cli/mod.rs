@@ -1,5 +1,6 @@
 //! The command line: one file per command. May import `app` and `config`.
 
+mod cert;
 mod check;
 mod demo;
 mod healthcheck;
@@ -39,6 +40,8 @@ enum Command {
     Probe(probe::Args),
     /// API keys.
     Key(key::Args),
+    /// Certificates.
+    Cert(cert::Args),
     /// Ask the running process whether it is alive; exit 1 if not.
     Healthcheck(healthcheck::Args),
 }
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Cert(args) => cert::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };
     match outcome {

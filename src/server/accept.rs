@@ -1,68 +1,125 @@
-//! What stands between accept and hyper: socket options, the guard, TLS and the count of how handshakes end.
+//! What stands between accept and hyper: caps, the PROXY header, the guard, TLS and the count of how handshakes end.
 
-use std::future::{Future, Ready, ready};
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::middleware::AddExtension;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
 use tokio::net::TcpStream;
-use tower::Layer as _;
 
 use super::Connection;
-use super::guard::Guarded;
-use crate::telemetry::{HandshakeOutcome, ServerMetrics};
+use super::caps::{ConnectionCaps, Slot};
+use super::guard::{GuardLimits, Guarded};
+use super::proxy::{ProxySettings, Treatment, read_header};
+use super::request::Lend;
+use crate::model::{ClientKey, Peer};
+use crate::telemetry::{HandshakeOutcome, Limit, ProxyOutcome, ServerMetrics};
 
-/// Sets `TCP_NODELAY` (a frame must not wait for the acknowledgement of the one before), adds the guard, and gives every
-/// request its [`Connection`].
+type Accepted<T, S> = Pin<Box<dyn Future<Output = io::Result<(T, S)>> + Send>>;
+
+/// Lets a connection in or closes it, before anything else is done for it; and gives its requests what they need.
 #[derive(Clone, Debug)]
-pub(super) struct GuardAcceptor {
-    pub(super) write_stall: Duration,
+pub(super) struct Gate {
+    pub(super) caps: ConnectionCaps,
+    pub(super) proxy: ProxySettings,
+    /// For the whole PROXY header.
+    pub(super) proxy_header: Duration,
+    pub(super) guard: GuardLimits,
     pub(super) metrics: ServerMetrics,
 }
 
-impl<S> Accept<TcpStream, S> for GuardAcceptor {
+/// Why a connection was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Refused {
+    #[error("over the limit: {0:?}")]
+    Over(Limit),
+    #[error("no PROXY header: {0:?}")]
+    Header(ProxyOutcome),
+}
+
+impl<S: Send + 'static> Accept<TcpStream, S> for Gate {
     type Stream = Guarded<TcpStream>;
-    type Service = AddExtension<S, Connection>;
-    type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
+    type Service = Lend<S>;
+    type Future = Accepted<Self::Stream, Self::Service>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
-        let guarded = peer.map(|peer| {
-            let connection = Connection::default();
-            let service = Extension(connection.clone()).layer(service);
-            (Guarded::new(stream, peer, self.write_stall, connection, self.metrics.clone()), service)
-        });
-        ready(guarded)
+        let gate = self.clone();
+        Box::pin(async move { gate.let_in(stream, service).await })
     }
 }
 
-/// TLS, with every handshake counted by how it ended. One that the stop of the server cuts is not counted.
+impl Gate {
+    async fn let_in<S>(self, mut stream: TcpStream, inner: S) -> io::Result<(Guarded<TcpStream>, Lend<S>)> {
+        let socket = stream.peer_addr()?;
+        let (peer, slot) = match self.admit(&mut stream, socket).await {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                // A reset: no state of it stays here, and a client does not take it for an empty answer. A socket that
+                // cannot be told so is closed as any other.
+                let _ = stream.set_zero_linger();
+                return Err(io::Error::new(io::ErrorKind::ConnectionRefused, refused));
+            }
+        };
+        // A frame must not wait for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        let connection = Connection::default();
+        let guarded = Guarded::new(stream, peer, self.guard, connection.clone(), slot, self.metrics);
+        Ok((guarded, Lend { inner, connection, peer }))
+    }
+
+    /// Who is there, and a place for it.
+    async fn admit(&self, stream: &mut TcpStream, socket: SocketAddr) -> Result<(Peer, Slot), Refused> {
+        let direct = Peer::direct(socket);
+        let key = |peer: Peer| ClientKey::of(peer.address());
+        match self.proxy.treatment(socket.ip()) {
+            Treatment::Direct => Ok((direct, self.caps.enter(key(direct)).map_err(Refused::Over)?)),
+            Treatment::Shared => Ok((direct, self.caps.enter_shared().map_err(Refused::Over)?)),
+            Treatment::Close => Err(self.no_header(ProxyOutcome::Untrusted)),
+            Treatment::Header => {
+                let slot = self.caps.enter_unidentified().map_err(Refused::Over)?;
+                let named = read_header(stream, self.proxy_header).await;
+                let proxied = named.map_err(|outcome| self.no_header(outcome))?;
+                let outcome = if proxied.is_some() { ProxyOutcome::Ok } else { ProxyOutcome::Local };
+                self.metrics.proxy_headers.of(outcome).inc();
+                let peer = Peer { socket, proxied };
+                Ok((peer, slot.identified(key(peer)).map_err(Refused::Over)?))
+            }
+        }
+    }
+
+    fn no_header(&self, outcome: ProxyOutcome) -> Refused {
+        self.metrics.proxy_headers.of(outcome).inc();
+        Refused::Header(outcome)
+    }
+}
+
+/// TLS behind the gate, with every handshake counted by how it ended. One that the stop of the server cuts is not
+/// counted, nor is a connection that was not let in.
 #[derive(Clone, Debug)]
 pub(super) struct CountedTls {
-    pub(super) inner: RustlsAcceptor<GuardAcceptor>,
-    pub(super) metrics: ServerMetrics,
+    pub(super) gate: Gate,
+    pub(super) tls: RustlsAcceptor,
 }
 
 impl<S> Accept<TcpStream, S> for CountedTls
 where
-    RustlsAcceptor<GuardAcceptor>: Accept<TcpStream, S>,
-    <RustlsAcceptor<GuardAcceptor> as Accept<TcpStream, S>>::Future: Send + 'static,
+    S: Send + 'static,
 {
-    type Stream = <RustlsAcceptor<GuardAcceptor> as Accept<TcpStream, S>>::Stream;
-    type Service = <RustlsAcceptor<GuardAcceptor> as Accept<TcpStream, S>>::Service;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
+    type Stream = <RustlsAcceptor as Accept<Guarded<TcpStream>, Lend<S>>>::Stream;
+    type Service = <RustlsAcceptor as Accept<Guarded<TcpStream>, Lend<S>>>::Service;
+    type Future = Accepted<Self::Stream, Self::Service>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let handshake = self.inner.accept(stream, service);
-        let metrics = self.metrics.clone();
+        let Self { gate, tls } = self.clone();
         Box::pin(async move {
-            let done = handshake.await;
+            let handshakes = gate.metrics.handshakes.clone();
+            let (stream, service) = gate.let_in(stream, service).await?;
+            let done = tls.accept(stream, service).await;
             let outcome = done.as_ref().err().map_or(HandshakeOutcome::Ok, outcome);
-            metrics.handshakes.of(outcome).inc();
+            handshakes.of(outcome).inc();
             done
         })
     }

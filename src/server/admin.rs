@@ -11,11 +11,16 @@ use prometheus::Registry;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::caps::ConnectionCaps;
 use super::listener::{ConnectionLimits, Listener, ServerHandle, Serving, serve};
-use crate::telemetry::ServerMetrics;
+use super::proxy::ProxySettings;
+use crate::telemetry::{LimitMetrics, ServerMetrics};
 
 /// How long open requests get once the thread is told to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
+
+/// Connections at once: a few scrapers and health checks.
+const CONNECTIONS: usize = 256;
 
 /// The thread of the administration listener. It ends when the token given to it is cancelled, or with the process.
 #[derive(Debug)]
@@ -29,7 +34,10 @@ impl AdminThread {
     /// front.
     pub fn start(listener: Listener, router: Router, stop: CancellationToken) -> io::Result<Self> {
         // Off the registry: the connections that count are those of clients.
-        let metrics = ServerMetrics::register(&Registry::new()).map_err(io::Error::other)?;
+        let registry = Registry::new();
+        let metrics = ServerMetrics::register(&registry).map_err(io::Error::other)?;
+        let limit_metrics = LimitMetrics::register(&registry).map_err(io::Error::other)?;
+        let caps = ConnectionCaps::new(CONNECTIONS, CONNECTIONS, limit_metrics);
         let local = listener.local_addr();
         let (say_ended, ended) = oneshot::channel();
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -37,7 +45,7 @@ impl AdminThread {
             let _say_ended = say_ended;
             // Made and dropped here: a runtime must not be dropped inside another.
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(run(listener, router, metrics, stop)),
+                Ok(runtime) => runtime.block_on(run(listener, router, caps, metrics, stop)),
                 Err(error) => tracing::error!(%error, "the administration listener has no runtime"),
             }
         })?;
@@ -56,9 +64,22 @@ impl AdminThread {
     }
 }
 
-async fn run(listener: Listener, router: Router, metrics: ServerMetrics, stop: CancellationToken) {
+async fn run(
+    listener: Listener,
+    router: Router,
+    caps: ConnectionCaps,
+    metrics: ServerMetrics,
+    stop: CancellationToken,
+) {
     let handle = ServerHandle::new();
-    let serving = Serving { tls: None, limits: ConnectionLimits::default(), metrics, handle: handle.clone() };
+    let serving = Serving {
+        tls: None,
+        limits: ConnectionLimits::default(),
+        caps,
+        proxy: ProxySettings::none(),
+        metrics,
+        handle: handle.clone(),
+    };
     let serve = serve(listener, router, serving);
     let stopper = async {
         stop.cancelled().await;

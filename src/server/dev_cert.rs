@@ -17,7 +17,8 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{DnsName, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 
-use super::tls::{MinTls, TlsError, TlsSettings, provider, read_chain, read_key};
+use super::certificates::{read_chain, read_key};
+use super::tls::{TlsError, provider};
 
 /// How long CA and leaf last. Browsers refuse leaves of more than 398 days.
 const VALIDITY: time::Duration = time::Duration::days(397);
@@ -35,13 +36,6 @@ pub struct DevCertificate {
     pub cert: PathBuf,
     /// The leaf's key, readable by its owner alone.
     pub key: PathBuf,
-}
-
-impl DevCertificate {
-    /// TLS with this certificate.
-    pub fn tls(&self, min: MinTls) -> Result<TlsSettings, TlsError> {
-        TlsSettings::from_files(&self.cert, &self.key, min)
-    }
 }
 
 /// The development certificate in `dir`, made if there is none that is good for the next 30 days.

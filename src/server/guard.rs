@@ -1,8 +1,7 @@
-//! The bound on a peer that takes no bytes: hyper has no write timeout, and a stream has no end (G51).
+//! The bounds that hyper has not: on a peer that takes no bytes (G51), and on an idle HTTP/2 connection (G53).
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,32 +10,55 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Connection;
+use super::caps::Slot;
+use crate::model::Peer;
 use crate::telemetry::ServerMetrics;
 
-/// A connection that fails once a write has been pending for `limit` without a byte taken.
+/// The bounds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GuardLimits {
+    /// For a write of which the peer takes no byte.
+    pub(super) write_stall: Duration,
+    /// From the end of the last request to the next. HTTP/1 has a shorter one of its own.
+    pub(super) idle: Duration,
+}
+
+/// A connection that fails once a write has been pending, or no request was under way, for too long.
 ///
-/// The timer exists only while a write is stalled: a connection whose peer reads costs nothing. The connection's
-/// place in the gauge of open connections lives here too, so that it ends with the socket.
+/// Timers exist only while a write is stalled or nothing is under way: a connection whose peer reads a stream costs
+/// nothing. The connection's place under the caps and in the gauge of open connections lives here too, so that it ends
+/// with the socket.
 #[derive(Debug)]
 pub(super) struct Guarded<I> {
     inner: I,
-    peer: SocketAddr,
-    limit: Duration,
+    peer: Peer,
+    limits: GuardLimits,
     stalled: Option<Pin<Box<Sleep>>>,
+    idle: Option<Idle>,
     connection: Connection,
     metrics: ServerMetrics,
+    _slot: Slot,
+}
+
+/// Since when nothing is under way.
+#[derive(Debug)]
+struct Idle {
+    /// How many requests had ended by then; another number means another pause.
+    after: usize,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl<I> Guarded<I> {
     pub(super) fn new(
         inner: I,
-        peer: SocketAddr,
-        limit: Duration,
+        peer: Peer,
+        limits: GuardLimits,
         connection: Connection,
+        slot: Slot,
         metrics: ServerMetrics,
     ) -> Self {
         metrics.connections.inc();
-        Self { inner, peer, limit, stalled: None, connection, metrics }
+        Self { inner, peer, limits, stalled: None, idle: None, connection, metrics, _slot: slot }
     }
 
     /// An error if the connection is to end.
@@ -47,18 +69,37 @@ impl<I> Guarded<I> {
         Ok(())
     }
 
+    /// An error if nothing was under way for too long. The last of an answer may still be on its way to a slow reader
+    /// then, as much of it as buffers hold.
+    fn in_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(after) = self.connection.idle() else {
+            self.idle = None;
+            return Ok(());
+        };
+        let limit = self.limits.idle;
+        let idle = match self.idle.take().filter(|idle| idle.after == after) {
+            Some(idle) => idle,
+            None => Idle { after, timer: Box::pin(tokio::time::sleep(limit)) },
+        };
+        if self.idle.insert(idle).timer.as_mut().poll(cx).is_pending() {
+            return Ok(());
+        }
+        tracing::debug!(peer = %self.peer.address(), ?limit, "connection closed: it is idle");
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the connection is idle"))
+    }
+
     /// Passes on what a write said, and fails it instead if it has been pending for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.stalled = None;
             return wrote;
         }
-        let limit = self.limit;
+        let limit = self.limits.write_stall;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(timer.as_mut().poll(cx));
         self.stalled = None;
         self.metrics.write_stalls.inc();
-        tracing::info!(peer = %self.peer, ?limit, "connection closed: its peer takes no bytes");
+        tracing::info!(peer = %self.peer.address(), ?limit, "connection closed: its peer takes no bytes");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes")))
     }
 }
@@ -72,6 +113,7 @@ impl<I> Drop for Guarded<I> {
 impl<I: AsyncRead + Unpin> AsyncRead for Guarded<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.stands(cx)?;
+        self.in_use(cx)?;
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
@@ -111,20 +153,38 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
-    use super::{Connection, Guarded};
-    use crate::telemetry::Metrics;
+    use super::{Connection, GuardLimits, Guarded, Peer};
+    use crate::model::ClientKey;
+    use crate::server::ConnectionCaps;
+    use crate::telemetry::{Metrics, ServerMetrics};
 
     const LIMIT: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Both {
+        guarded: Guarded<DuplexStream>,
+        client: DuplexStream,
+        connection: Connection,
+        metrics: ServerMetrics,
+    }
+
+    fn guarded() -> Both {
+        let Metrics { server: metrics, limits, .. } = Metrics::new();
+        let (server, client) = duplex(1000);
+        let peer = Peer::direct(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let slot = ConnectionCaps::new(1, 1, limits).enter(ClientKey::of(peer.address())).unwrap();
+        let connection = Connection::default();
+        let limits = GuardLimits { write_stall: LIMIT, idle: LIMIT };
+        let guarded = Guarded::new(server, peer, limits, connection.clone(), slot, metrics.clone());
+        Both { guarded, client, connection, metrics }
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_reads_now_and_then_is_kept_and_one_that_stops_is_closed() {
-        let metrics = Metrics::new().server;
-        let (server, mut client) = duplex(1000);
-        let mut guarded =
-            Guarded::new(server, SocketAddr::from(([127, 0, 0, 1], 1)), LIMIT, Connection::default(), metrics.clone());
+    async fn g51_a_peer_that_reads_now_and_then_is_kept_and_one_that_stops_is_closed() {
+        let Both { mut guarded, mut client, metrics, .. } = guarded();
         assert_eq!(metrics.connections.get(), 1);
 
         let began = Instant::now();
@@ -136,13 +196,13 @@ mod tests {
             async {
                 let mut some = [0; 1000];
                 for _ in 0..3 {
-                    tokio::time::sleep(LIMIT - Duration::from_secs(1)).await;
+                    tokio::time::sleep(LIMIT - SECOND).await;
                     client.read_exact(&mut some).await.unwrap();
                 }
                 tokio::time::sleep(LIMIT * 2).await;
             },
         );
-        let kept = 3 * (LIMIT - Duration::from_secs(1));
+        let kept = 3 * (LIMIT - SECOND);
         assert_eq!(failed, (Err(std::io::ErrorKind::TimedOut), kept + LIMIT));
         assert_eq!(metrics.write_stalls.get(), 1);
         assert!(guarded.stalled.is_none(), "no timer is kept");
@@ -152,16 +212,49 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_is_cut_ends_although_nothing_is_read_or_written() {
-        let (server, _client) = duplex(1000);
-        let connection = Connection::default();
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut guarded = Guarded::new(server, peer, LIMIT, connection.clone(), Metrics::new().server);
+        let Both { mut guarded, client: _client, connection, .. } = guarded();
         let mut byte = [0];
         let (read, ()) = tokio::join!(guarded.read(&mut byte), async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(SECOND).await;
             connection.cut();
         });
         assert_eq!(read.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionAborted));
         assert!(guarded.write(b"x").await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g53_a_connection_is_closed_when_no_request_was_under_way_for_the_idle_limit() {
+        let Both { mut guarded, client: _client, connection, .. } = guarded();
+        let mut byte = [0];
+        let began = Instant::now();
+        let (read, ()) = tokio::join!(guarded.read(&mut byte), async {
+            // Before the first request and during a long one nothing counts.
+            tokio::time::sleep(10 * LIMIT).await;
+            let stream = connection.begin();
+            tokio::time::sleep(10 * LIMIT).await;
+            let second = connection.begin();
+            drop(stream);
+            tokio::time::sleep(10 * LIMIT).await;
+            drop(second);
+            // A short one begins the time anew, although the reader never saw it.
+            tokio::time::sleep(LIMIT - SECOND).await;
+            drop(connection.begin());
+        });
+        assert_eq!(read.map_err(|error| error.kind()), Err(std::io::ErrorKind::TimedOut));
+        assert_eq!(began.elapsed(), 31 * LIMIT - SECOND + LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g53_an_open_stream_costs_no_timer() {
+        let Both { mut guarded, mut client, connection, .. } = guarded();
+        let mut byte = [0];
+        drop(connection.begin());
+        client.write_all(b"a").await.unwrap();
+        guarded.read_exact(&mut byte).await.unwrap();
+        assert!(guarded.idle.is_some());
+        let _stream = connection.begin();
+        client.write_all(b"b").await.unwrap();
+        guarded.read_exact(&mut byte).await.unwrap();
+        assert!(guarded.idle.is_none() && guarded.stalled.is_none());
     }
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use axum::Router;
 use axum_server::tls_rustls::RustlsAcceptor;
 
-use super::accept::{CountedTls, GuardAcceptor};
+use super::accept::{CountedTls, Gate};
+use super::caps::ConnectionCaps;
+use super::guard::GuardLimits;
+use super::proxy::ProxySettings;
 use super::tls::TlsSettings;
 use crate::telemetry::ServerMetrics;
 
@@ -16,6 +19,14 @@ const BACKLOG: i32 = 1024;
 
 /// Answers of HTTP/2 that may wait per stream, in bytes. What a stalled reader holds is at most this.
 const H2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Requests of one HTTP/2 connection that a client may take back before they were looked at (rapid reset, G54); one more
+/// ends the connection.
+const H2_TAKEN_BACK: usize = 20;
+
+/// Requests that gatewatch itself must reset because a client broke the protocol with them (G54); one more ends the
+/// connection.
+const H2_BROKEN: usize = 128;
 
 /// A bound socket that does not serve yet.
 #[derive(Debug)]
@@ -47,7 +58,9 @@ impl Listener {
 /// What a connection may take before it is closed (G53).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// From accept to the end of the TLS handshake. Default 10 s.
+    /// From accept to the end of the PROXY header, where one is due. Default 3 s (G11).
+    pub proxy_header: Duration,
+    /// From the PROXY header, or accept, to the end of the TLS handshake. Default 10 s.
     pub handshake: Duration,
     /// From the end of the handshake to the first whole request head. Default 10 s.
     pub first_request: Duration,
@@ -56,6 +69,8 @@ pub struct ConnectionLimits {
     /// For a write of which the peer takes no byte. Default 70 s: a stalled event stream is ended by the hub, which knows
     /// whose it is, after 60 s; this is for everything else.
     pub write_stall: Duration,
+    /// For an HTTP/2 connection without a request under way, from the end of the last. Default 60 s.
+    pub h2_idle: Duration,
     /// Between pings on an HTTP/2 connection. Default 20 s.
     pub h2_ping: Duration,
     /// For the answer to such a ping. Default 10 s.
@@ -69,10 +84,12 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
+            proxy_header: Duration::from_secs(3),
             handshake: Duration::from_secs(10),
             first_request: Duration::from_secs(10),
             header_read: Duration::from_secs(10),
             write_stall: Duration::from_secs(70),
+            h2_idle: Duration::from_secs(60),
             h2_ping: Duration::from_secs(20),
             h2_ping_answer: Duration::from_secs(10),
             h2_streams: 100,
@@ -115,21 +132,26 @@ pub struct Serving {
     pub tls: Option<TlsSettings>,
     /// Per connection.
     pub limits: ConnectionLimits,
+    /// How many connections there may be.
+    pub caps: ConnectionCaps,
+    /// Load balancers in front.
+    pub proxy: ProxySettings,
     /// Where connections are counted.
     pub metrics: ServerMetrics,
     /// What stops it.
     pub handle: ServerHandle,
 }
 
-/// Serves `router` until the handle says stop and the last connection is gone or cut. Requests carry the peer as
-/// `ConnectInfo<SocketAddr>`.
+/// Serves `router` until the handle says stop and the last connection is gone or cut. Requests carry their
+/// [`super::Connection`] and [`crate::model::Peer`] as extensions, and the socket's peer as `ConnectInfo<SocketAddr>`.
 pub async fn serve(listener: Listener, router: Router, serving: Serving) -> io::Result<()> {
-    let Serving { tls, limits, metrics, handle } = serving;
-    let guard = GuardAcceptor { write_stall: limits.write_stall, metrics: metrics.clone() };
+    let Serving { tls, limits, caps, proxy, metrics, handle } = serving;
+    let guard = GuardLimits { write_stall: limits.write_stall, idle: limits.h2_idle };
+    let gate = Gate { caps, proxy, proxy_header: limits.proxy_header, guard, metrics: metrics.clone() };
     let mut server = axum_server::from_tcp(listener.socket)?
         .handle(handle.0)
         .first_request_timeout(limits.first_request)
-        .accept_error_handler(accept_errors(metrics.clone()));
+        .accept_error_handler(accept_errors(metrics));
 
     let http = server.http_builder();
     http.http1().header_read_timeout(limits.header_read).max_buf_size(limits.head_bytes.max(8192) as usize);
@@ -137,21 +159,23 @@ pub async fn serve(listener: Listener, router: Router, serving: Serving) -> io::
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.head_bytes)
         .max_send_buf_size(H2_SEND_BUFFER)
+        .max_pending_accept_reset_streams(H2_TAKEN_BACK)
+        .max_local_error_reset_streams(H2_BROKEN)
         .keep_alive_interval(limits.h2_ping)
         .keep_alive_timeout(limits.h2_ping_answer);
 
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     match tls {
-        None => server.acceptor(guard).serve(service).await,
+        None => server.acceptor(gate).serve(service).await,
         Some(tls) => {
-            let inner = RustlsAcceptor::new(tls.config()).handshake_timeout(limits.handshake).acceptor(guard);
-            server.acceptor(CountedTls { inner, metrics }).serve(service).await
+            let tls = RustlsAcceptor::new(tls.config()).handshake_timeout(limits.handshake);
+            server.acceptor(CountedTls { gate, tls }).serve(service).await
         }
     }
 }
 
 /// Tells failures of accept itself (no file descriptors) as errors, and those of one peer at debug level only: anybody
-/// can cause them.
+/// can cause them. axum-server waits 50 ms after the former, so this is not called in a busy loop.
 fn accept_errors(metrics: ServerMetrics) -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync + 'static {
     move |peer, error| match peer {
         Some(peer) => tracing::debug!(%peer, %error, "connection failed before its first request"),

@@ -1,32 +1,24 @@
-//! TLS: which certificate, which versions, which protocols.
+//! TLS: which certificates, which clients, which versions, which protocols; read anew without a restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use axum_server::tls_rustls::RustlsConfig;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 
-/// Certificates in one chain file, at most.
-const MAX_CHAIN: usize = 16;
-
-/// The lowest TLS version spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MinTls {
-    /// TLS 1.2 (RFC 5246) and 1.3.
-    #[default]
-    V12,
-    /// TLS 1.3 (RFC 8446) alone.
-    V13,
-}
+use super::certificates::{ByName, Pair, read_client_cas};
+use super::dev_cert::dev_certificate;
+use crate::config::{CertificateFiles, TlsConfig, TlsMode, TlsVersion};
+use crate::telemetry::{ReloadOutcome, ServerMetrics};
 
 /// Why TLS cannot be set up. Each says which file, none says what a key file holds.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file could not be read, or is not PEM of the kind expected.
+    /// A file could not be read, is not PEM of the kind expected, or holds what is not valid any more.
     #[error("{what} {}: {why}", path.display())]
     File {
         /// What was expected in it.
@@ -46,6 +38,14 @@ pub enum TlsError {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// The client CAs are refused.
+    #[error("client CA {}: {source}", path.display())]
+    ClientCa {
+        /// Which.
+        path: PathBuf,
+        /// What rustls says.
+        source: VerifierBuilderError,
+    },
     /// rustls refuses the configuration.
     #[error("TLS cannot be set up: {0}")]
     Config(#[from] rustls::Error),
@@ -57,37 +57,113 @@ pub enum TlsError {
         /// Why.
         why: String,
     },
+    /// A listener that speaks TLS cannot be told to stop doing so.
+    #[error("TLS cannot be switched off without a restart")]
+    Off,
 }
 
-/// How a listener speaks TLS. Clones share it: [`TlsSettings::reload_files`] reaches a listener that serves.
+/// How a listener speaks TLS. Clones share it: [`TlsSettings::replace`] reaches a listener that serves.
 #[derive(Clone)]
-pub struct TlsSettings(RustlsConfig);
+pub struct TlsSettings {
+    serving: RustlsConfig,
+    read: Arc<ArcSwap<Read>>,
+    metrics: ServerMetrics,
+}
+
+/// TLS as it was read and checked, to be put in force.
+pub struct ReadTls {
+    server: ServerConfig,
+    read: Read,
+    ends: i64,
+}
+
+/// The files that are in use.
+#[derive(Debug)]
+struct Read {
+    files: Vec<PathBuf>,
+    ca: Option<PathBuf>,
+}
 
 impl std::fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsSettings")
+        f.debug_struct("TlsSettings").field("read", &self.read.load()).finish_non_exhaustive()
     }
 }
 
 impl TlsSettings {
-    /// With the PEM chain (leaf first) in `cert` and the PEM key (PKCS#8, PKCS#1 or SEC1) in `key`.
-    pub fn from_files(cert: &Path, key: &Path, min: MinTls) -> Result<Self, TlsError> {
-        Ok(Self(RustlsConfig::from_config(Arc::new(server_config(cert, key, min)?))))
+    /// Reads everything that `config` names, or makes a development certificate in `dev_dir`; `None` if TLS is off.
+    ///
+    /// # Errors
+    /// A file that cannot be used, a key of another certificate, a certificate that ended, a client CA that is missing or
+    /// empty (G15).
+    pub fn load(config: &TlsConfig, dev_dir: &Path, metrics: &ServerMetrics) -> Result<Option<Self>, TlsError> {
+        let Some(files) = server_files(config, dev_dir)? else { return Ok(None) };
+        let (server, read, ends) = build(config, files, SystemTime::now())?;
+        metrics.certificate_end.set(ends);
+        Ok(Some(Self {
+            serving: RustlsConfig::from_config(Arc::new(server)),
+            read: Arc::new(ArcSwap::from_pointee(read)),
+            metrics: metrics.clone(),
+        }))
     }
 
-    /// Reads the files again. If they are bad the old ones stay. Open connections keep theirs.
-    pub fn reload_files(&self, cert: &Path, key: &Path, min: MinTls) -> Result<(), TlsError> {
-        self.0.reload_from_config(Arc::new(server_config(cert, key, min)?));
+    /// Reads everything that `config` names anew; nothing of it is in force yet. Counts a refusal.
+    ///
+    /// # Errors
+    /// As [`TlsSettings::load`].
+    pub fn read_anew(&self, config: &TlsConfig, dev_dir: &Path) -> Result<ReadTls, TlsError> {
+        let files = server_files(config, dev_dir).and_then(|files| files.ok_or(TlsError::Off));
+        let built = files.and_then(|files| build(config, files, SystemTime::now()));
+        if built.is_err() {
+            self.metrics.certificate_reloads.of(ReloadOutcome::Refused).inc();
+        }
+        built.map(|(server, read, ends)| ReadTls { server, read, ends })
+    }
+
+    /// Puts what was read in force for connections to come; those that are open keep what they have.
+    ///
+    /// The whole rustls configuration is replaced, so no session from before is resumed (G19).
+    pub fn replace(&self, ReadTls { server, read, ends }: ReadTls) {
+        self.serving.reload_from_config(Arc::new(server));
+        self.read.store(Arc::new(read));
+        self.metrics.certificate_end.set(ends);
+        self.metrics.certificate_reloads.of(ReloadOutcome::Ok).inc();
+    }
+
+    /// Both in one.
+    #[cfg(test)]
+    pub(super) fn reload(&self, config: &TlsConfig, dev_dir: &Path) -> Result<(), TlsError> {
+        self.replace(self.read_anew(config, dev_dir)?);
         Ok(())
     }
 
-    /// Serves new connections with what `fresh` was made of. Open connections keep theirs.
-    pub fn replace_with(&self, fresh: &Self) {
-        self.0.reload_from_config(fresh.0.get_inner());
+    /// Whether [`TlsSettings::load`] would succeed; makes no development certificate.
+    ///
+    /// # Errors
+    /// As [`TlsSettings::load`].
+    pub fn check(config: &TlsConfig) -> Result<(), TlsError> {
+        match (&config.mode, &config.client_ca) {
+            (TlsMode::Files(files), _) => {
+                let files = Files { first: files.clone(), ca: None };
+                build(config, files, SystemTime::now()).map(drop)
+            }
+            (TlsMode::Dev, Some(client_ca)) => client_verifier(client_ca, provider()).map(drop),
+            (TlsMode::Dev | TlsMode::Off, _) => Ok(()),
+        }
+    }
+
+    /// The files in use: what changes when a certificate, a key or a client CA is replaced.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.read.load().files.clone()
+    }
+
+    /// The CA of the development certificate, if that is in use.
+    pub fn ca(&self) -> Option<PathBuf> {
+        self.read.load().ca.clone()
     }
 
     pub(super) fn config(&self) -> RustlsConfig {
-        self.0.clone()
+        self.serving.clone()
     }
 }
 
@@ -102,43 +178,75 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn server_config(cert: &Path, key: &Path, min: MinTls) -> Result<ServerConfig, TlsError> {
-    let chain = read_chain(cert)?;
-    let provider = provider();
-    let pair = |source| TlsError::Pair { cert: cert.to_owned(), key: key.to_owned(), source };
-    let signing = provider.key_provider.load_private_key(read_key(key)?).map_err(pair)?;
-    let certified = CertifiedKey::new(chain, signing);
-    certified.keys_match().map_err(pair)?;
-
-    let versions: &[_] = match min {
-        MinTls::V12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        MinTls::V13 => &[&rustls::version::TLS13],
-    };
-    let resolver = rustls::sign::SingleCertAndKey::from(certified);
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
-    // axum-server does not set it for a configuration of our own.
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // All suites are strong; a client that asks for the slower one first does not get it.
-    config.ignore_client_order = true;
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(config)
+/// The first pair, and the CA of a development certificate.
+struct Files {
+    first: CertificateFiles,
+    ca: Option<PathBuf>,
 }
 
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |why: String| TlsError::File { what: "certificate", path: path.to_owned(), why };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(|certs| certs.take(MAX_CHAIN).collect())
-        .map_err(|error| wrong(error.to_string()))?;
-    if chain.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(chain) }
-}
-
-pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::File {
-        what: "key",
-        path: path.to_owned(),
-        why: error.to_string(),
+fn server_files(config: &TlsConfig, dev_dir: &Path) -> Result<Option<Files>, TlsError> {
+    Ok(match &config.mode {
+        TlsMode::Off => None,
+        TlsMode::Files(files) => Some(Files { first: files.clone(), ca: None }),
+        TlsMode::Dev => {
+            let made = dev_certificate(dev_dir)?;
+            Some(Files { first: CertificateFiles { cert: made.cert, key: made.key }, ca: Some(made.ca) })
+        }
     })
+}
+
+/// Everything that `config` names, at `now`: how to serve, what was read, and when the first certificate ends.
+fn build(config: &TlsConfig, files: Files, now: SystemTime) -> Result<(ServerConfig, Read, i64), TlsError> {
+    let provider = provider();
+    let first = Pair::load(&files.first, &provider, now)?;
+    let others = config.certificates.iter().map(|files| Pair::load(files, &provider, now));
+    let others = others.collect::<Result<Vec<_>, _>>()?;
+    let server = server_config(config, &first, &others, provider)?;
+    let pairs = || std::iter::once(&first).chain(&others);
+    let ends = pairs().map(|pair| pair.ends).min().unwrap_or_default();
+    let used = pairs().flat_map(|pair| [pair.files.cert.clone(), pair.files.key.clone()]);
+    Ok((server, Read { files: used.chain(config.client_ca.clone()).collect(), ca: files.ca }, ends))
+}
+
+fn server_config(
+    config: &TlsConfig,
+    first: &Pair,
+    others: &[Pair],
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, TlsError> {
+    let versions: &[_] = match config.min_version {
+        TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        TlsVersion::V1_3 => &[&rustls::version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
+    let builder = match &config.client_ca {
+        Some(path) => builder.with_client_cert_verifier(client_verifier(path, provider)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut server = builder.with_cert_resolver(Arc::new(ByName::new(first, others)));
+    // axum-server does not set it for a configuration of our own.
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // All suites are strong; a client that asks for the slower one first does not get it.
+    server.ignore_client_order = true;
+    // What is sent before the handshake ends can be sent again by anybody (G21).
+    server.max_early_data_size = 0;
+    if config.client_ca.is_some() {
+        // rustls does not verify the client's certificate again when a session is resumed, so none is (G18).
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+    } else {
+        // Its secret is in memory alone and new with each configuration (G19).
+        server.ticketer = aws_lc_rs::Ticketer::new()?;
+    }
+    Ok(server)
+}
+
+fn client_verifier(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    let roots = read_client_cas(path)?;
+    WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+        .build()
+        .map_err(|source| TlsError::ClientCa { path: path.to_owned(), source })
 }
