@@ -94,11 +94,14 @@ async fn open_streams(served: &Served) -> f64 {
 }
 
 /// TLS ends at the load balancer; `server` is what stands behind the address of gatewatch.
+///
+/// With `abortonclose` HAProxy lets go of a stream when its client leaves; without it, only when the next bytes cannot be
+/// passed on, and until then the stream counts.
 async fn terminating(served: &Served, server: &str) -> Front {
     let pem = served.tls.cert.with_file_name("both.pem");
     bundle(&served.tls.cert, &served.tls.key, &pem);
     let lines = format!(
-        "    mode http\n    {{bind}} ssl crt {} alpn h2,http/1.1\n    option forwardfor\n    server a 127.0.0.1:{} {server}",
+        "    mode http\n    {{bind}} ssl crt {} alpn h2,http/1.1\n    option forwardfor\n    option abortonclose\n    server a 127.0.0.1:{} {server}",
         pem.display(),
         served.port
     );
