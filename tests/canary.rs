@@ -167,3 +167,44 @@ async fn raw(port: u16, bytes: &[u8]) {
     assert!(closed.is_ok_and(|read| read.is_ok()), "it is not closed");
     assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
 }
+
+/// The value of the cookie that `answer` sets.
+fn cookie_of(answer: &reqwest::Response) -> String {
+    let set = answer.headers()["set-cookie"].to_str().expect("text");
+    set.split_once('=').and_then(|(_, rest)| rest.split(';').next()).expect("a value").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g43_g62_a_cookie_and_a_ticket_that_were_given_out_are_in_no_log_line_and_no_metric() {
+    let served = Served::start_logging("trace", Scheme::Https, SIMULATED).await;
+    let client = served.client();
+    let post = |path: &str| client.post(served.url(path)).bearer_auth(served.key());
+    let answer = post("/auth/session").send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let cookie = cookie_of(&answer);
+    let answer = post("/auth/ticket").send().await.expect("an answer");
+    assert_eq!(answer.status(), 201);
+    let ticket: Value = answer.json().await.expect("JSON");
+    let ticket = ticket["ticket"].as_str().expect("a ticket").to_owned();
+    assert!(cookie.len() >= 32 && ticket.len() >= 22, "128 bits at least: {cookie} {ticket}");
+
+    let with_cookie = |request: reqwest::RequestBuilder| request.header("cookie", format!("__Host-gatewatch={cookie}"));
+    let used = with_cookie(client.get(served.url("/api/vms"))).send().await.expect("an answer");
+    assert_eq!(used.status(), 200);
+    let by_ticket = served.url(&format!("/api/benchmark-sse?ticket={ticket}"));
+    let mut stream = Sse::new(client.get(&by_ticket).send().await.expect("an answer"));
+    stream.next().await.expect("connected");
+    let again = client.get(&by_ticket).send().await.expect("an answer");
+    assert_eq!(again.status(), 401, "it worked once");
+    let again = again.text().await.expect("a body");
+    let leave = client.delete(served.url("/auth/session")).header("sec-fetch-site", "same-origin");
+    assert_eq!(with_cookie(leave).send().await.expect("an answer").status(), 204);
+
+    served.access(|line| line["method"] == "DELETE").await;
+    let (_, metrics) = served.admin("/metrics").await.expect("metrics");
+    for (name, secret) in [("the cookie", &cookie), ("the ticket", &ticket)] {
+        for (place, text) in [("the log", &served.log()), ("the metrics", &metrics), ("a refusal", &again)] {
+            assert!(!text.contains(secret.as_str()), "{name} is in {place}");
+        }
+    }
+}

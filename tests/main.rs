@@ -17,7 +17,6 @@ mod lab_faults;
 mod lab_run;
 mod layering;
 mod metrics;
-mod panics;
 mod polling_routes;
 mod problems;
 mod registration;

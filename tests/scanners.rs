@@ -44,7 +44,7 @@ async fn g21_sslscan_finds_tls_1_2_and_1_3_with_ephemeral_keys_and_authenticated
 const ALLOWED: [&str; 2] = ["cert_revocation", "engine_problem"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g21_g22_testssl_finds_nothing_of_medium_severity_or_above() {
+async fn g21_testssl_finds_nothing_of_medium_severity_or_above() {
     let served = Served::start(Scheme::Https, SIMULATED).await;
     let dir = tempfile::tempdir().expect("a folder");
     let json = dir.path().join("found.json");

@@ -7,6 +7,8 @@ mod demo;
 mod fleet_task;
 mod keys;
 mod once;
+#[cfg(test)]
+mod panic_tests;
 mod routes;
 mod run;
 

@@ -3,23 +3,31 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
-use gatewatch::edge::auth::{KeySet, new_key};
-use gatewatch::edge::{EdgeSettings, EdgeState, Keys, layers};
-use gatewatch::lifecycle::{Readiness, Tasks};
-use gatewatch::model::VmGrant;
-use gatewatch::server::{ConnectionLimits, Listener, ServerHandle, Serving, serve};
-use gatewatch::telemetry::{Metrics, encode};
 
-use crate::support::{builder, eventually, plain};
+use crate::edge::auth::{KeySet, new_key};
+use crate::edge::{EdgeSettings, EdgeState, Keys, layers};
+use crate::lifecycle::{Readiness, Tasks};
+use crate::model::VmGrant;
+use crate::server::{ConnectionLimits, Listener, ServerHandle, Serving, install_crypto, serve};
+use crate::telemetry::{Metrics, encode};
 
 /// More than the requests that may be in flight at once: were a permit lost with each panic, none would be left.
 const PANICS: usize = 600;
+
+fn client() -> reqwest::ClientBuilder {
+    install_crypto();
+    reqwest::Client::builder().no_proxy()
+}
+
+fn plain() -> reqwest::Client {
+    client().build().unwrap()
+}
 
 /// The whole edge around handlers that panic.
 struct Panicking {
@@ -76,7 +84,7 @@ impl Drop for Panicking {
 async fn g68_a_panic_is_a_500_and_takes_nothing_from_anybody_else() {
     let server = Panicking::start();
     // On one HTTP/2 connection: what shares the connection with the panics goes on as well.
-    let shared = builder().http2_prior_knowledge().build().expect("a client");
+    let shared = client().http2_prior_knowledge().build().expect("a client");
     let other = plain();
     let mut on_shared = shared.get(server.url("/endless")).send().await.expect("an answer");
     let mut on_other = other.get(server.url("/endless")).send().await.expect("an answer");
@@ -115,7 +123,10 @@ async fn g68_a_panic_in_the_middle_of_an_answer_ends_its_connection_and_gives_ba
         };
         assert!(!whole, "an answer that broke off looks whole");
     }
-    let connections = || async { server.metrics.server.connections.get() == 1 };
-    eventually(Duration::from_secs(10), connections).await;
+    let since = Instant::now();
+    while server.metrics.server.connections.get() != 1 {
+        assert!(since.elapsed() < Duration::from_secs(10), "{} left", server.metrics.server.connections.get());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert!(tokio::time::timeout(Duration::from_millis(200), open.chunk()).await.is_err(), "an open answer ended");
 }
