@@ -84,7 +84,7 @@ async fn demo_prints_one_line_of_json_with_which_a_client_watches_over_tls() {
 }
 
 #[test]
-fn demo_ends_in_order_on_sigterm_with_exit_code_0() {
+fn g64_demo_ends_in_order_on_sigterm_with_exit_code_0() {
     let mut demo = Demo::start(&["--tls", "off"]);
     assert!(demo.text("url").starts_with("http://127.0.0.1:"));
     assert!(demo.line["ca"].is_null());

@@ -67,7 +67,7 @@ fn resolved(code: &'static str) -> impl FnMut(&Frame) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vm_that_swallows_every_packet_is_unreachable_and_comes_back() {
+async fn g67_a_vm_that_swallows_every_packet_is_unreachable_and_comes_back() {
     let Some(mut watched) = Watched::start().await else { return };
     watched.lab.sshd_stop().await.expect("stopped");
     let frames = watched.stream.until(LONG, stage("unreachable")).await;
@@ -86,7 +86,7 @@ async fn a_vm_that_swallows_every_packet_is_unreachable_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_connection_is_made_anew_and_nothing_is_lost() {
+async fn g67_a_killed_connection_is_made_anew_and_nothing_is_lost() {
     let Some(mut watched) = Watched::start().await else { return };
     let logins = watched.lab.logins();
     watched.lab.sshd_kill_connections().await.expect("killed");
@@ -125,7 +125,7 @@ async fn a_rejected_key_is_told_as_such_and_no_fault_of_the_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_host_key_is_refused_until_the_known_one_is_back() {
+async fn g66_a_changed_host_key_is_refused_until_the_known_one_is_back() {
     let Some(mut watched) = Watched::start().await else { return };
     watched.lab.change_host_key().await.expect("changed");
     let frames = watched.stream.until(LONG, raised("host_key")).await;

@@ -124,7 +124,7 @@ async fn a_log_found_finished_is_told_as_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_vms_are_watched_beside_each_other_and_a_stop_leaves_no_ssh_behind() {
+async fn g67_two_vms_are_watched_beside_each_other_and_a_stop_leaves_no_ssh_behind() {
     let (Some(first), Some(second)) = (Lab::for_test().await, Lab::for_test().await) else { return };
     let gateway = Gateway::start(&format!("{}{}", first.vm_toml("lab-1"), second.vm_toml("lab-2"))).await;
     gateway.wait_for_stage("lab-1", "starting").await;

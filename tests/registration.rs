@@ -40,7 +40,7 @@ async fn a_registered_vm_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_could_become_an_argument_of_ssh_or_a_word_of_a_shell_is_refused() {
+async fn g65_what_could_become_an_argument_of_ssh_or_a_word_of_a_shell_is_refused() {
     let gateway = Gateway::start("").await;
     let mut bad = Vec::new();
     for (field, value) in [

@@ -1,8 +1,22 @@
 //! What a stream is, to the letter: headers, first frames, parameters, resume, leaving.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Gateway, SIMULATED, Sse, eventually};
+use reqwest::Version;
+
+use crate::support::{Gateway, SIMULATED, Sse, builder, eventually, trusting_builder};
+
+/// Every route that tells something of a VM.
+const API_ROUTES: [&str; 8] = [
+    "/api/benchmark-sse",
+    "/api/benchmark-live",
+    "/api/benchmark-progress",
+    "/api/current-run",
+    "/api/tasks",
+    "/api/background-tasks",
+    "/api/probe-vm",
+    "/api/vms",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_begins_with_retry_connected_and_a_snapshot_whose_last_frame_carries_the_position() {
@@ -62,11 +76,71 @@ async fn an_unknown_vm_is_a_404_that_lists_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_key_there_is_nothing() {
+async fn g45_without_a_key_every_route_of_the_api_answers_401_in_json_and_never_with_a_redirect() {
     let gateway = Gateway::start(SIMULATED).await;
-    for path in ["/api/benchmark-sse", "/api/vms", "/api/tasks", "/api/current-run", "/api/probe-vm"] {
-        let response = gateway.anonymous().get(gateway.url(path)).send().await.expect("an answer");
-        assert_eq!(response.status(), 401, "{path}");
+    let client = builder().build().expect("a client");
+    let navigation = [("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let stream = [("accept", "text/event-stream"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+    let stale = [("cookie", "gatewatch=gone; __Host-gatewatch=gone")];
+    let wrong = [("authorization", "Bearer gw_abcdefgh_wrong")];
+    for path in API_ROUTES {
+        for headers in [&navigation[..], &stream[..], &stale[..], &wrong[..]] {
+            let mut request = client.get(gateway.url(path));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), 401, "{path} {headers:?}");
+            assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+            assert!(answer.headers().contains_key("www-authenticate"), "{path}");
+            assert!(!answer.headers().contains_key("location"), "{path}");
+            let problem: serde_json::Value = answer.json().await.expect("JSON");
+            assert_eq!(problem["status"], 401, "{path}: {problem}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g69_what_is_behind_a_credential_is_stored_nowhere() {
+    let gateway = Gateway::start(SIMULATED).await;
+    gateway.wait_for_stage("demo-a", "running").await;
+    for path in API_ROUTES.iter().chain(&["/auth/session", "/api/nowhere", "/api/vms?vm=%00"]) {
+        let with_key = gateway.get(path).await;
+        let without = gateway.anonymous().get(gateway.url(path)).send().await.expect("an answer");
+        for answer in [with_key, without] {
+            let caching = answer.headers()["cache-control"].to_str().expect("text");
+            // A stream is no document: `no-cache` and an endless body keep it out of caches, and the seed's clients and
+            // proxies know it so (G52).
+            let stream = answer.headers()["content-type"] == "text/event-stream";
+            assert_eq!(caching, if stream { "no-cache, no-transform" } else { "no-store" }, "{path}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g52_the_first_bytes_of_a_stream_come_at_once_and_uncompressed() {
+    let gateway = Gateway::start_with(SIMULATED, "mode = \"dev\"").await;
+    gateway.wait_for_stage("demo-a", "running").await;
+    let ca = std::fs::read(gateway.dir.path().join("tls/dev-ca.pem")).expect("the CA");
+    let http1 = trusting_builder(&ca).http1_only().build().expect("a client");
+    let http2 = trusting_builder(&ca).build().expect("a client");
+    for (client, version) in [(http1, Version::HTTP_11), (http2, Version::HTTP_2)] {
+        let mut took = Vec::new();
+        for _ in 0..5 {
+            let request = client.get(gateway.url("/api/benchmark-sse?interval=60")).bearer_auth(gateway.key());
+            let began = Instant::now();
+            let answer = request.header("accept-encoding", "gzip, br, zstd, deflate").send().await.expect("an answer");
+            assert_eq!(answer.version(), version);
+            assert!(!answer.headers().contains_key("content-encoding"));
+            assert!(!answer.headers().contains_key("content-length"));
+            Sse::new(answer).next().await.expect("connected");
+            took.push(began.elapsed());
+        }
+        // The best of five: a busy machine may stall one, a held-back frame would wait for the heartbeat each time.
+        let best = took.iter().min().expect("five");
+        assert!(*best < Duration::from_secs(1), "{version:?}: {took:?}");
     }
     gateway.stop().await;
 }

@@ -68,7 +68,7 @@ impl App {
     /// # Errors
     /// One readable line that says what is in the way.
     pub async fn build(settings: Settings) -> Result<Self, StartError> {
-        let Settings { config, config_path, login_code, signals } = settings;
+        let Settings { config, config_path, login_code, signals, drain_delay } = settings;
         install_crypto();
         let signals = signals.map_or_else(Signals::install, Ok)?;
         let metrics = Metrics::new();
@@ -192,6 +192,7 @@ impl App {
             server,
             hub_stop,
             signals,
+            drain_delay,
         })
     }
 }

@@ -9,6 +9,8 @@ mod key_commands;
 mod keys;
 mod locked_file;
 mod once;
+#[cfg(test)]
+mod panic_tests;
 mod reload;
 mod routes;
 mod run;
@@ -25,6 +27,7 @@ pub use run::RunError;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -49,12 +52,18 @@ pub struct Settings {
     pub login_code: Option<Secret>,
     /// Whose signals stop and reload it; `None`: the process's.
     pub signals: Option<Signals>,
+    /// How long a stop goes on as if nothing were, except that readiness says 503: load balancers need that long to send
+    /// their requests elsewhere (G64). Zero where nobody checks readiness.
+    pub drain_delay: Duration,
 }
+
+/// For load balancers that check every second and believe the second failure.
+const DRAIN_DELAY: Duration = Duration::from_secs(3);
 
 impl Settings {
     /// Settings that run `config` as the process's own.
     pub fn new(config: Config, config_path: Option<PathBuf>) -> Self {
-        Self { config, config_path, login_code: None, signals: None }
+        Self { config, config_path, login_code: None, signals: None, drain_delay: DRAIN_DELAY }
     }
 }
 
@@ -78,6 +87,7 @@ pub struct App {
     server: ServerHandle,
     hub_stop: CancellationToken,
     signals: Signals,
+    drain_delay: Duration,
 }
 
 impl App {

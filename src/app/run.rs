@@ -55,6 +55,10 @@ impl App {
         info!(streams = self.hub.streams(), "stopping");
         let mut shutdown = Shutdown::new(STOP_WITHIN);
         self.readiness.stopping();
+        // Before anything ends: a load balancer that has not seen the 503 yet still sends requests and streams here.
+        if !self.drain_delay.is_zero() {
+            shutdown.stage("let load balancers notice", tokio::time::sleep(self.drain_delay)).await;
+        }
         self.tasks.begin_stop();
         self.hub.drain(DRAIN_WINDOW);
         let hub = &self.hub;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -70,7 +71,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     for warning in demo.config.warnings() {
         say_error(&format!("warning: {warning}"));
     }
-    let settings = Settings { login_code: Some(demo.login_code.clone()), ..Settings::new(demo.config, None) };
+    let login_code = Some(demo.login_code.clone());
+    let settings = Settings { login_code, drain_delay: Duration::ZERO, ..Settings::new(demo.config, None) };
     block_on(async move {
         let app = App::build(settings).await.map_err(|error| Failure::Other(error.to_string()))?;
         let (url, admin_url) = (app.url(), app.admin_url());

@@ -80,10 +80,25 @@ impl fmt::Display for EventId {
 
 #[cfg(test)]
 mod tests {
-    use super::EventId;
+    use proptest::prelude::*;
+
+    use super::{EventId, MAX_ID_BYTES};
+
+    proptest! {
+        #[test]
+        fn g50_any_text_is_an_id_of_few_plain_characters_or_none(
+            text in prop_oneof![any::<String>(), "[0-9a-zA-Z]{0,30}-[0-9]{0,22}\\.[0-9]{0,12}.?"]
+        ) {
+            if let Ok(id) = EventId::parse(&text) {
+                prop_assert!(text.len() <= MAX_ID_BYTES);
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-'));
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
 
     #[test]
-    fn an_id_reads_back_as_written_and_nothing_else_reads() {
+    fn g50_an_id_reads_back_as_written_and_nothing_else_reads() {
         for good in ["a-1.0", "k3J9-18446744073709551615.4294967295", "0-0.0"] {
             assert_eq!(EventId::parse(good).map(|id| id.to_string()).as_deref(), Ok(good));
         }

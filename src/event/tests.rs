@@ -270,7 +270,7 @@ fn hostile() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn hostile_text_never_breaks_a_frame(text in hostile()) {
+    fn g50_hostile_text_never_breaks_a_frame(text in hostile()) {
         let mut run = run_view();
         run.model = Some(text.clone());
         run.source.clone_from(&text);
@@ -314,7 +314,7 @@ proptest! {
     }
 
     #[test]
-    fn data_that_is_no_single_line_still_makes_one_frame(data in "[ -~\r\n\u{2028}ä]{0,80}") {
+    fn g50_data_that_is_no_single_line_still_makes_one_frame(data in "[ -~\r\n\u{2028}ä]{0,80}") {
         let bytes = frame(EventKind::Status, None, &data);
         let frames = parse(&bytes);
         prop_assert_eq!(frames.len(), 1);

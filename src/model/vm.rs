@@ -237,7 +237,7 @@ mod tests {
     use super::{RegisteredVm, SshHost, SshUser, VmName};
 
     #[test]
-    fn a_host_that_ssh_could_read_as_an_option_or_a_command_is_refused() {
+    fn g65_a_host_that_ssh_could_read_as_an_option_or_a_command_is_refused() {
         let long = "a".repeat(254);
         for bad in [
             "",
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_that_ssh_could_read_as_an_option_or_a_command_is_refused() {
+    fn g65_a_user_that_ssh_could_read_as_an_option_or_a_command_is_refused() {
         for bad in ["", "-l", "a b", "a@b", "a;id", "Admin", "9a", "a\n", "ä", &"a".repeat(33)] {
             assert!(SshUser::new(bad).is_err(), "{bad:?}");
         }
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_shell_could_read_is_refused() {
+    fn g65_a_name_that_a_shell_could_read_is_refused() {
         for bad in ["", "a; rm -rf /", "-a", "A", "a_b", "a.b", "ä", &"a".repeat(64), "a\n"] {
             assert!(VmName::new(bad).is_err(), "{bad:?}");
         }

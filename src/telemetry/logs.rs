@@ -146,7 +146,7 @@ mod tests {
     const NASTY: &str = "a\x1b[31mred\r\nERROR forged: line\u{85}\u{2028}\u{202e}\x00\t\x7f";
 
     #[test]
-    fn one_event_is_one_line_whatever_its_values() {
+    fn g61_one_event_is_one_line_whatever_its_values() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let text = logged(format, || {
                 let span = tracing::info_span!("task", task = NASTY);

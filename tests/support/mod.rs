@@ -1,10 +1,14 @@
 //! A gateway of a test's own, in this process and on free ports, and clients for it.
 
 mod browser;
+mod haproxy;
+mod process;
 mod served;
 mod sse;
 
 pub use browser::Browser;
+pub use haproxy::{HaProxy, bundle};
+pub use process::{Process, Scheme};
 pub use served::{Served, gatewatch, id_of, new_key, replace};
 pub use sse::{Frame, Sse};
 
@@ -73,8 +77,12 @@ impl Gateway {
         let config = Config::parse(&text, "test", &MapEnv::default()).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let (feed, signals) = app::fed_signals();
         let login_code = Secret::new("a-login-code-of-a-test-0123456789");
-        let settings =
-            Settings { login_code: Some(login_code.clone()), signals: Some(signals), ..Settings::new(config, None) };
+        let settings = Settings {
+            login_code: Some(login_code.clone()),
+            signals: Some(signals),
+            drain_delay: Duration::ZERO,
+            ..Settings::new(config, None)
+        };
         let app = App::build(settings).await.unwrap_or_else(|e| panic!("{e}"));
         let base = app.url();
         let admin = app.admin_url().expect("an admin listener");
@@ -194,15 +202,24 @@ impl Drop for Gateway {
 
 /// A client that trusts `ca` alone.
 pub fn trusting(ca: &[u8]) -> reqwest::Client {
-    crypto();
+    trusting_builder(ca).build().expect("a client")
+}
+
+/// A client that trusts `ca` alone, to be described further.
+pub fn trusting_builder(ca: &[u8]) -> reqwest::ClientBuilder {
     let ca = reqwest::Certificate::from_pem(ca).expect("a PEM certificate");
-    reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().expect("a client")
+    builder().tls_certs_only([ca])
 }
 
 /// A client for plain HTTP.
 pub fn plain() -> reqwest::Client {
+    builder().build().expect("a client")
+}
+
+/// A client to be described further. It follows no redirect: a test wants to see it.
+pub fn builder() -> reqwest::ClientBuilder {
     crypto();
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none())
 }
 
 fn crypto() {

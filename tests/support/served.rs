@@ -1,7 +1,6 @@
 //! `gatewatch serve` as a process of its own, on a configuration of the test's own.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use gatewatch::app;
 use serde_json::Value;
 
+use super::process::free_port;
 use super::{Sse, eventually, plain};
 
 /// A gateway that is ended with the test.
@@ -149,10 +149,6 @@ pub fn replace(path: &Path, text: &str) {
 /// `gatewatch` with `args`, to its end.
 pub fn gatewatch(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gatewatch")).args(args).output().expect("the binary runs")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
 }
 
 fn write_config(dir: &Path, ports: [u16; 2], vms: &[&str]) {

@@ -24,7 +24,7 @@ async fn connected(response: Response<Body>) -> Value {
 }
 
 #[tokio::test]
-async fn a_stream_has_exactly_the_headers_that_keep_proxies_from_holding_it_back() {
+async fn g52_a_stream_has_exactly_the_headers_that_keep_proxies_from_holding_it_back() {
     let response = lab().await.get(SSE).await;
     assert_eq!(response.status(), StatusCode::OK);
     let headers = response.headers();
@@ -96,7 +96,7 @@ async fn head_tells_the_headers_and_opens_no_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_be_had_now_says_when_to_come_back() {
+async fn g46_g58_a_stream_that_cannot_be_had_now_says_when_to_come_back() {
     for (room, stopping, code) in [(0, false, "too_many_streams"), (1, true, "stopping")] {
         let lab = Lab::with(vec![], room_for(room)).await;
         if stopping {

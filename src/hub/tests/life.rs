@@ -13,7 +13,7 @@ fn seconds(n: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_come_every_fifteen_seconds_with_the_position_and_not_all_at_once() {
+async fn g52_heartbeats_come_every_fifteen_seconds_with_the_position_and_not_all_at_once() {
     let mut lab = Lab::new();
     lab.announce("a").await;
     lab.announce("hidden").await;
@@ -58,7 +58,7 @@ async fn a_heartbeat_never_names_an_event_that_was_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_never_reads_holds_nothing_and_delays_nobody() {
+async fn g51_a_stream_that_never_reads_holds_nothing_and_delays_nobody() {
     let mut lab = Lab::new();
     lab.report("a", view(Stage::Ready)).await;
     let mut stuck: Vec<_> = (0..50).map(|_| lab.open(1, None)).collect();
@@ -97,7 +97,7 @@ async fn an_idle_stream_is_not_slow_and_one_that_reads_again_is_not_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_every_stream_within_its_window_each_with_its_own_retry() {
+async fn g46_g64_a_drain_ends_every_stream_within_its_window_each_with_its_own_retry() {
     let mut lab = Lab::new();
     lab.announce("a").await;
     let mut clients: Vec<_> = (0..40).map(|_| lab.open(5, None)).collect();
@@ -142,7 +142,7 @@ async fn a_hub_that_stops_ends_its_streams_and_its_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_when_its_credential_does() {
+async fn g49_a_stream_ends_when_its_credential_does() {
     let clock = Arc::new(AtomicU64::new(1000));
     let hand = Arc::clone(&clock);
     let config =
@@ -162,7 +162,7 @@ async fn a_stream_ends_when_its_credential_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_credential_ends_its_streams_and_no_other() {
+async fn g49_a_revoked_credential_ends_its_streams_and_no_other() {
     let lab = Lab::new();
     let mut other = lab.watch(5).await;
     let other_request = StreamRequest { principal: principal("k1", &["*"]), ..request(&["*"], 5, None) };
@@ -237,7 +237,7 @@ async fn one_stream_too_many_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_not_read_has_its_connection_cut_and_so_has_one_that_does_not_end_as_told() {
+async fn g51_a_stream_that_is_not_read_has_its_connection_cut_and_so_has_one_that_does_not_end_as_told() {
     let mut lab = Lab::new();
     lab.announce("a").await;
     let cuts = Arc::new(AtomicU64::new(0));

@@ -99,7 +99,7 @@ fn a_command_is_read_by_its_words() {
 }
 
 #[test]
-fn values_cannot_become_options() {
+fn g65_values_cannot_become_options() {
     let azure = PowerConfig::Azure { name: "--debug".to_owned(), resource_group: "-g".to_owned() };
     let source = PowerSource::Command(azure);
     let argv = source.argv();

@@ -74,7 +74,7 @@ fn a_reply_cut_anywhere_is_no_reply() {
 }
 
 #[test]
-fn sections_other_than_asked_for_are_refused() {
+fn g65_sections_other_than_asked_for_are_refused() {
     let request = request(1);
     let stat = |writer: ReplyWriter, text: &str| writer.section("log.0.stat", text.as_bytes());
     let whole = || with_log(full(&request), "log.0", b"");
@@ -107,7 +107,7 @@ fn sections_other_than_asked_for_are_refused() {
 }
 
 #[test]
-fn a_reply_above_the_cap_is_refused() {
+fn g65_a_reply_above_the_cap_is_refused() {
     let request = request(0);
     let failure = read(&request, &vec![b'x'; request.reply_cap() as usize + 1]).unwrap_err();
     assert_eq!(failure.code, ErrorCode::ReplyTooLarge);
@@ -168,7 +168,7 @@ fn only_a_good_status_counts_as_an_answer() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), at in 0usize..2000) {
+    fn g65_no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), at in 0usize..2000) {
         let request = request(2);
         let _ = read(&request, &bytes);
         let mut reply = valid(&request, b"data");

@@ -50,14 +50,14 @@ fn cursor_at(path: &Path, offset: u64) -> LogCursor {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
-    fn a_quoted_value_reaches_the_command_as_it_is(value in r#"[ -~'"$`\\\n\täß]{0,40}"#) {
+    fn g65_a_quoted_value_reaches_the_command_as_it_is(value in r#"[ -~'"$`\\\n\täß]{0,40}"#) {
         let output = Command::new("sh").arg("-c").arg(format!("printf %s {}", quote(&value))).output().unwrap();
         prop_assert_eq!(output.stdout, value.as_bytes());
     }
 }
 
 #[test]
-fn a_quoted_command_does_not_run() {
+fn g65_a_quoted_command_does_not_run() {
     for value in ["$(id)", "`id`", "'; id; '", "a'b\"c", "\n id \n", "'", "''", "\\", "\0'"] {
         let output = Command::new("sh").arg("-c").arg(format!("printf %s {}", quote(value))).output().unwrap();
         assert_eq!(output.stdout, value.replace('\0', "").as_bytes(), "{value:?}");
@@ -189,7 +189,7 @@ async fn odd_paths_are_read_or_said_to_be_odd() {
 }
 
 #[tokio::test]
-async fn a_log_cannot_forge_a_section_and_may_hold_any_bytes() {
+async fn g65_a_log_cannot_forge_a_section_and_may_hold_any_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let request = request(vec![LogCursor::start(path.to_str().unwrap())]);
@@ -326,7 +326,7 @@ esac"#
 }
 
 #[tokio::test]
-async fn a_value_with_a_command_in_it_runs_nothing() {
+async fn g65_a_value_with_a_command_in_it_runs_nothing() {
     let docker = Docker::with_container("running");
     let touched: PathBuf = docker.folder.path().join("touched");
     for evil in ["'; touch T; '", "$(touch T)", "`touch T`", "\"; touch T; \"", "a\ntouch T\n", "-v T"] {

@@ -217,7 +217,7 @@ async fn the_reply_of_a_large_log_comes_whole() {
 }
 
 #[tokio::test]
-async fn a_black_hole_is_left_within_the_poll_and_its_master_ended() {
+async fn g67_a_black_hole_is_left_within_the_poll_and_its_master_ended() {
     let sshd = Sshd::start().await;
     let mut ssh = Ssh::new(sshd.config());
     poll(&mut ssh).await.unwrap();
@@ -233,7 +233,7 @@ async fn a_black_hole_is_left_within_the_poll_and_its_master_ended() {
 }
 
 #[tokio::test]
-async fn a_killed_connection_is_lost_and_then_made_anew() {
+async fn g67_a_killed_connection_is_lost_and_then_made_anew() {
     let sshd = Sshd::start().await;
     let mut ssh = Ssh::new(sshd.config());
     poll(&mut ssh).await.unwrap();
@@ -287,7 +287,7 @@ async fn a_rejected_key_and_a_bad_one_differ() {
 }
 
 #[tokio::test]
-async fn a_host_key_is_checked_and_never_accepted_silently() {
+async fn g66_a_host_key_is_checked_and_never_accepted_silently() {
     let mut sshd = Sshd::start().await;
     fs::write(sshd.path("known"), "").unwrap();
     let failure = poll(&mut Ssh::new(sshd.config())).await.unwrap_err();
@@ -311,7 +311,7 @@ async fn a_host_key_is_checked_and_never_accepted_silently() {
 }
 
 #[tokio::test]
-async fn a_port_that_refuses_or_never_speaks_leaves_no_master() {
+async fn g67_a_port_that_refuses_or_never_speaks_leaves_no_master() {
     let sshd = Sshd::start().await;
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let failure = poll(&mut Ssh::new(SshConfig { port: free, ..sshd.config() })).await.unwrap_err();
@@ -331,6 +331,24 @@ async fn a_port_that_refuses_or_never_speaks_leaves_no_master() {
     sshd.nothing_left().await;
     let failure = timeout(LONG, ssh.run(&PollRequest { timeout: Duration::from_secs(1), ..asked }, "")).await;
     assert_eq!(failure.unwrap().unwrap_err().code, ErrorCode::SshTimeout);
+    sshd.nothing_left().await;
+}
+
+#[tokio::test]
+async fn g67_a_hundred_failures_leave_no_process() {
+    let sshd = Sshd::start().await;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut refused = Ssh::new(SshConfig { port: free, ..sshd.config() });
+    let mut swallowed = Ssh::new(SshConfig { port: silent.local_addr().unwrap().port(), ..sshd.config() });
+    let asked = request();
+    for n in 0..100 {
+        if n % 5 == 0 {
+            assert!(timeout(Duration::from_millis(100), swallowed.run(&asked, "")).await.is_err());
+        } else {
+            poll(&mut refused).await.unwrap_err();
+        }
+    }
     sshd.nothing_left().await;
 }
 
