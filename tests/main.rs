@@ -14,6 +14,7 @@ mod command_line;
 mod lab_faults;
 mod lab_run;
 mod layering;
+mod limits;
 mod metrics;
 mod polling_routes;
 mod problems;

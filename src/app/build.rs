@@ -110,7 +110,8 @@ impl App {
             ..EdgeSettings::default()
         };
         let edge = EdgeState::new(settings, Arc::clone(&keys), &metrics);
-        tasks.spawn("sweep limits", edge.limits().sweep());
+        let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
+        tasks.spawn("sweep limits", async move { stopping.run_until_cancelled(sweep).await.unwrap_or_default() });
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.sessions().keep_code(&code, &key_id);
         }
