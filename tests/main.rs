@@ -18,6 +18,7 @@ mod keys;
 mod lab_faults;
 mod lab_run;
 mod layering;
+mod limits;
 mod metrics;
 mod polling_routes;
 mod problems;

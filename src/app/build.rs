@@ -137,7 +137,8 @@ impl App {
         let edge = EdgeState::new(settings, credentials, &metrics);
         edge.replace_origins(config.cors.origins.clone());
         tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
-        tasks.spawn("sweep limits", edge.limits().sweep());
+        let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
+        tasks.spawn("sweep limits", async move { stopping.run_until_cancelled(sweep).await.unwrap_or_default() });
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.login_codes().keep(&code, &key_id);
         }

@@ -244,9 +244,11 @@ where
         Passed::Yes(response)
     }
 
+    /// Takes the whole quota of `key`, so that it is remembered until that is free again.
     #[cfg(test)]
-    pub(super) fn takes(&self, key: &X::Key) -> bool {
-        self.config.limiter().check_key(key).is_ok()
+    pub(super) fn use_up(&self, key: &X::Key) {
+        let burst = std::num::NonZeroU32::new(self.quota.burst()).unwrap();
+        assert!(self.config.limiter().check_key_n(key, burst).unwrap().is_ok());
     }
 
     #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::edge::EdgeSettings;
 use crate::model::ClientKey;
 use crate::telemetry::Metrics;
 
-/// A quota under which a key that was seen once stays as it is for an hour.
+/// A quota that takes an hour to come back once it is used up.
 const SLOW: Quota = Quota { per_second: 1, burst: 3600 };
 
 fn key(n: u32) -> ClientKey {
@@ -39,7 +39,7 @@ fn g55_a_full_table_takes_nobody_in_and_is_swept_once_a_second() {
     // With a fast quota every key is as a fresh one again by the time the table is full.
     for n in 0..10_000 {
         if table.admits(now + Duration::from_secs(u64::from(n))) {
-            table.takes(&key(n));
+            table.use_up(&key(n));
         }
         assert!(table.len() <= 10, "{}", table.len());
     }
@@ -47,7 +47,7 @@ fn g55_a_full_table_takes_nobody_in_and_is_swept_once_a_second() {
     let table = rate.table();
     for n in 0..10 {
         assert!(table.admits(now));
-        table.takes(&key(n));
+        table.use_up(&key(n));
     }
     for second in 0..10 {
         assert!(!table.admits(now + Duration::from_secs(second)));
@@ -83,7 +83,7 @@ fn g55_a_million_addresses_take_at_most_64_mib() {
     let mut counted = 0;
     for n in 0..1_000_000 {
         if table.admits(now + Duration::from_micros(n)) {
-            table.takes(&host(n));
+            table.use_up(&host(n));
             counted += 1;
         }
         limits.auth_failures().failed(host(n), now);
@@ -99,14 +99,14 @@ async fn g55_the_sweep_forgets_what_makes_no_difference_and_tells_how_many_are_l
     let limits = Arc::new(Limits::new(EdgeSettings::default().limits, metrics.limits.clone()));
     limits.address.replace(SLOW);
     for n in 0..5 {
-        limits.address.table().takes(&key(n));
+        limits.address.table().use_up(&key(n));
         limits.auth_failures().failed(key(n), Instant::now());
     }
     let mut sweep = Box::pin(limits.sweep());
     assert!(futures_util::poll!(&mut sweep).is_pending());
     assert_eq!(metrics.limits.rate_keys.get(), 5);
     limits.address.replace(Quota { per_second: 10_000, burst: 1 });
-    limits.address.table().takes(&key(1));
+    limits.address.table().use_up(&key(1));
     while limits.address.table().len() > 0 {
         tokio::time::advance(SWEEP_EVERY).await;
         assert!(futures_util::poll!(&mut sweep).is_pending());
@@ -115,11 +115,11 @@ async fn g55_the_sweep_forgets_what_makes_no_difference_and_tells_how_many_are_l
 }
 
 impl Limits {
-    /// Fills the table of addresses; under a slow quota it stays full.
+    /// Fills the table of addresses; if their quota takes long to come back it stays full.
     pub(in crate::edge) fn fill_addresses(&self) {
         let (table, now) = (self.address.table(), Instant::now());
         for n in (0..).take_while(|_| table.admits(now)) {
-            table.takes(&host(n));
+            table.use_up(&host(n));
         }
     }
 }

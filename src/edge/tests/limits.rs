@@ -6,6 +6,17 @@ use super::*;
 use crate::telemetry::Limit;
 
 impl Fixture {
+    /// GETs `uri` until `peer` is refused. A token may come back at any time: only the refusal itself is sure.
+    pub(super) async fn until_refused(&self, uri: &str, peer: Peer) -> Response {
+        for _ in 0..3000 {
+            let response = self.send(Request::get(uri).extension(peer), Body::empty()).await;
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                return response;
+            }
+        }
+        panic!("never refused");
+    }
+
     fn hits(&self, limit: Limit) -> u64 {
         self.metrics.limits.hits.of(limit).get()
     }
@@ -98,7 +109,7 @@ async fn g9_the_rate_of_an_address_holds_before_auth() {
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn g32_too_many_refused_credentials_stop_that_address_alone_and_before_any_look() {
     let edge = fixture();
     let wrong = format!("gw_{}_{}", edge.entry.id, "x".repeat(43));
@@ -109,8 +120,7 @@ async fn g32_too_many_refused_credentials_stop_that_address_alone_and_before_any
     }
     let refused = edge.with_key("/need/a", HERE, edge.key.expose()).await;
     assert_eq!(refused.status(), 429, "even a good one is not looked at");
-    let wait: u64 = text(&refused, "retry-after")[0].parse().unwrap();
-    assert!((1..=6).contains(&wait), "{wait}");
+    assert_eq!(text(&refused, "retry-after"), ["6"]);
     assert_eq!(text(&refused, "ratelimit-policy"), ["\"auth-failures\";q=10;w=60", "\"address\";q=1000;w=10"]);
     assert_eq!(json_of(refused).await["code"], "too_many_requests");
     assert_eq!(edge.get("/open", &[]).await.status(), 200, "who shows none is not stopped");
@@ -196,27 +206,26 @@ async fn g53_g58_bodies_that_trickle_in_take_nothing_from_requests_without_one()
 
 #[tokio::test]
 async fn g63_a_reload_keeps_what_was_counted_unless_the_numbers_change() {
-    let edge = limited(|s| (s.limits.requests_per_second, s.limits.burst) = (1, 3));
+    let edge = limited(|s| (s.limits.requests_per_second, s.limits.burst) = (1, 500));
     let mut limits = edge.edge.settings().limits.clone();
     edge.until_refused("/open", from(HERE)).await;
     limits.streams_per_ip = 7;
     edge.edge.limits().replace(limits.clone());
-    // At most one token came back since, however busy the machine is.
     let mut statuses = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..300 {
         statuses.push(edge.get("/open", &[]).await.status().as_u16());
     }
-    assert!(statuses.contains(&429), "{statuses:?}");
-    limits.burst = 100;
+    assert!(statuses.contains(&429), "it began anew");
+    limits.burst = 400;
     edge.edge.limits().replace(limits);
-    for _ in 0..50 {
+    for _ in 0..300 {
         assert_eq!(edge.get("/open", &[]).await.status(), 200);
     }
 }
 
 #[tokio::test]
 async fn g55_a_full_table_is_closed_to_strangers_and_open_to_principals() {
-    // A quota under which nobody is forgotten for an hour.
+    // A quota that takes an hour to come back.
     let edge = limited(|s| (s.limits.requests_per_second, s.limits.burst) = (1, 3600));
     edge.edge.limits().fill_addresses();
     let refused = edge.get("/open", &[]).await;
