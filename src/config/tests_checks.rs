@@ -185,3 +185,15 @@ fn every_mistake_of_a_registration_is_named() {
     let vm = VmConfig::from_registered(&own, &register()).expect("a VM");
     assert_eq!((vm.facts().user.as_str(), vm.container), ("me", None));
 }
+
+#[test]
+fn g7_nobody_is_believed_by_default_and_everybody_cannot_be() {
+    let proxy = |text: &str| Config::parse(&format!("{OPEN}{text}"), "f.toml", &MapEnv::default()).map(|c| c.proxy);
+    assert_eq!(proxy("").expect("a configuration").trusted, []);
+    for everybody in ["0.0.0.0/0", "::/0"] {
+        let errors = proxy(&format!("proxy.trusted = [\"10.0.0.0/8\", \"{everybody}\"]")).expect_err("a mistake");
+        assert!(errors.to_string().contains("trusts everybody"), "{errors}");
+    }
+    assert!(proxy("proxy = { trusted = \"10.0.0.0/8\", protocol = \"required\" }").is_ok());
+    assert!(proxy("proxy.protocol = \"required\"").is_err(), "nobody could connect");
+}

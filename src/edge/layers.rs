@@ -77,7 +77,7 @@ fn cors(edge: &EdgeState) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_API_KEY, LAST_EVENT_ID])
-        .expose_headers([X_REQUEST_ID, RETRY_AFTER])
+        .expose_headers([X_REQUEST_ID, RETRY_AFTER, RATELIMIT, RATELIMIT_POLICY])
         .max_age(CORS_MAX_AGE)
 }
 
@@ -96,6 +96,8 @@ impl RequestId {
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// How long a browser need not ask again what a page may do.
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Header that carries the request id.

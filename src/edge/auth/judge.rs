@@ -13,6 +13,7 @@ use super::jwt::looks_like_token;
 use super::keys::{self, KeyFault, PREFIX};
 use super::presented::{Unfit, presented};
 use super::session::SessionFault;
+use crate::edge::client::OverTls;
 use crate::edge::limits::{may_try, note_failure};
 use crate::edge::record::AuthNotes;
 use crate::edge::{AuthMode, EdgeState, Problem, origin};
@@ -80,7 +81,7 @@ pub(in crate::edge) async fn authenticate(State(edge): State<EdgeState>, request
 }
 
 async fn judge(edge: &EdgeState, request: &Parts, now: Timestamp) -> Verdict {
-    let tls = edge.settings().tls;
+    let tls = OverTls::of(&request.extensions, edge);
     let shown = match presented(&request.headers, &request.uri, super::session::cookie_name(tls)) {
         Ok(shown) => shown,
         Err(unfit) => return refuse_unfit(unfit),
@@ -170,7 +171,9 @@ fn judge_session(edge: &EdgeState, request: &Parts, cookie: &str, now: Timestamp
     };
     match edge.renewed(&named, now) {
         None => nobody(AuthOutcome::Revoked),
-        Some(_) if !origin::own_page(request, edge.settings().tls, &edge.origins()) => Verdict::cross_site(method),
+        Some(_) if !origin::own_page(request, OverTls::of(&request.extensions, edge), &edge.origins()) => {
+            Verdict::cross_site(method)
+        }
         Some(principal) => Verdict::caller(method, principal),
     }
 }
@@ -182,7 +185,7 @@ fn judge_ticket(edge: &EdgeState, request: &Parts, ticket: &str, now: Timestamp)
     if route != Some(edge.settings().ticket_route) || request.method != Method::GET {
         return Verdict::invalid(method, AuthOutcome::Refused);
     }
-    if !origin::known_page(request, edge.settings().tls, &edge.origins()) {
+    if !origin::known_page(request, OverTls::of(&request.extensions, edge), &edge.origins()) {
         return Verdict::cross_site(method);
     }
     let Some(issued) = edge.tickets().redeem(ticket, now) else {

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Verdict, cross_site, judge_attempt};
@@ -21,6 +21,8 @@ use super::require::{Caller, require};
 use super::session::cookie_name;
 use super::ticket;
 use crate::edge::audit::Act;
+use crate::edge::client::OverTls;
+use crate::edge::limits::{may_try, note_failure};
 use crate::edge::record::AuthNotes;
 use crate::edge::{EdgeState, Problem, origin};
 use crate::model::{Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
@@ -62,12 +64,16 @@ async fn log_in_by_link(
     State(edge): State<EdgeState>,
     notes: Option<Extension<AuthNotes>>,
     method: Method,
+    extensions: Extensions,
     Query(link): Query<Link>,
 ) -> Response {
     // What looks at a link before a person does must not sign anybody in.
     if method == Method::HEAD {
         let problem = Problem::of_status(StatusCode::METHOD_NOT_ALLOWED);
         return problem.header(ALLOW, HeaderValue::from_static("GET")).into_response();
+    }
+    if let Err(problem) = may_try(&edge, &extensions) {
+        return problem.into_response();
     }
     let now = Timestamp::from(SystemTime::now());
     let key = edge.login_codes().key_id(&link.code);
@@ -84,11 +90,14 @@ async fn log_in_by_link(
     }
     match found {
         Some((session, _)) => {
-            let cookie = set_cookie(edge.settings().tls, &session.cookie, session.seconds);
+            let cookie = set_cookie(OverTls::of(&extensions, &edge), &session.cookie, session.seconds);
             (StatusCode::SEE_OTHER, [(LOCATION, HeaderValue::from_static(login::HOME)), (SET_COOKIE, cookie)])
                 .into_response()
         }
-        None => Problem::unauthorized().into_response(),
+        None => {
+            note_failure(&edge, &extensions);
+            Problem::unauthorized().into_response()
+        }
     }
 }
 
@@ -109,10 +118,11 @@ async fn log_in(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    let tls = OverTls::of(&parts.extensions, &edge);
     let now = Timestamp::from(SystemTime::now());
     // A page of another site must not sign a browser in as somebody else.
     let notes = notes.as_deref();
-    if origin::from_a_browser(&parts) && !origin::own_page(&parts, edge.settings().tls, &[]) {
+    if origin::from_a_browser(&parts) && !origin::own_page(&parts, tls, &[]) {
         Verdict::cross_site(AuthMethod::Login).note(notes);
         return cross_site().into_response();
     }
@@ -148,7 +158,7 @@ async fn log_in(
         return if from_form { login::page(&shown.next, true) } else { Problem::unauthorized().into_response() };
     };
     acted(notes, Act::Login);
-    let cookie = set_cookie(edge.settings().tls, &session.cookie, session.seconds);
+    let cookie = set_cookie(tls, &session.cookie, session.seconds);
     if from_form {
         // The way back has nothing but visible ASCII.
         let target =
@@ -212,10 +222,11 @@ async fn log_out(
     State(edge): State<EdgeState>,
     Caller(_): Caller,
     notes: Option<Extension<AuthNotes>>,
+    extensions: Extensions,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let tls = edge.settings().tls;
+    let tls = OverTls::of(&extensions, &edge);
     if let Ok(Some(shown)) = presented(&headers, &uri, cookie_name(tls))
         && shown.method == AuthMethod::Session
     {

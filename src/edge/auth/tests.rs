@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 use super::{KeySet, new_key, require, session_routes};
 use crate::config::KeyEntry;
-use crate::edge::{Caller, Credentials, EdgeSettings, EdgeState, Keys, layers};
+use crate::edge::{Caller, Credentials, EdgeSettings, EdgeState, Keys, ProxyRules, layers};
 use crate::model::{Scope, Secret, Timestamp, VmGrant, VmName};
 use crate::telemetry::{Metrics, encode};
 
@@ -30,10 +30,14 @@ struct Gate {
 }
 
 fn gate() -> Gate {
+    gate_with(EdgeSettings::default())
+}
+
+fn gate_with(settings: EdgeSettings) -> Gate {
     let (key, entry) = new_key("people", [Scope::EventsRead], VmGrant::from_globs(["waa-*"]), None);
     let keys = Arc::new(Keys::new(KeySet::new([entry.clone()]).unwrap()));
     let metrics = Metrics::new();
-    let edge = EdgeState::new(EdgeSettings::default(), Credentials::of_keys(keys, &metrics), &metrics);
+    let edge = EdgeState::new(settings, Credentials::of_keys(keys, &metrics), &metrics);
     edge.replace_origins(vec![DASH.to_owned()]);
     let whose = |Caller(who): Caller| async move {
         let vms: Vec<&str> =
@@ -337,4 +341,44 @@ async fn what_a_session_may_do_follows_its_key() {
     let named = gate.edge.sessions().principal(cookie.split_once('=').unwrap().1, Timestamp::from(SystemTime::now()));
     let renewed = gate.edge.renewed(&named.unwrap(), Timestamp::from(SystemTime::now())).unwrap();
     assert_eq!(renewed.vms.globs(), [Box::from("waa-2")]);
+}
+
+#[tokio::test]
+async fn behind_a_trusted_load_balancer_that_ends_tls_cookies_are_as_over_tls_of_our_own() {
+    let trusting = |range: &str| {
+        let proxy = ProxyRules { trusted: vec![range.parse().unwrap()], ..ProxyRules::default() };
+        gate_with(EdgeSettings { tls: false, proxy, ..EdgeSettings::default() })
+    };
+    let gate = trusting("192.0.2.7");
+    let body = format!("key={}", gate.key.expose());
+    let https = ("x-forwarded-proto", "https");
+    let over_tls = gate.log_in(&[https, ("origin", OURS)], FORM, body.clone()).await;
+    let set = over_tls.headers()[SET_COOKIE].to_str().unwrap();
+    assert!(set.starts_with("__Host-gatewatch=") && set.ends_with("; Secure"), "{set}");
+    let cookie = cookie(&over_tls);
+    assert_eq!(gate.get("/api/vms", &[https, ("cookie", &cookie)]).await.status(), StatusCode::OK);
+    let clear = gate.log_in(&[("origin", OURS)], FORM, body.clone()).await;
+    assert!(clear.headers()[SET_COOKIE].to_str().unwrap().starts_with("gatewatch="));
+
+    let stranger = trusting("192.0.2.8");
+    let body = format!("key={}", stranger.key.expose());
+    let claimed = stranger.log_in(&[https], FORM, body).await;
+    assert!(claimed.headers()[SET_COOKIE].to_str().unwrap().starts_with("gatewatch="), "nobody else's word counts");
+}
+
+#[tokio::test]
+async fn g32_a_login_that_is_tried_too_often_is_not_looked_at_and_a_session_stays() {
+    let gate = gate();
+    let right = || format!("key={}", gate.key.expose());
+    let cookie = cookie(&gate.log_in(&[], FORM, right()).await);
+    for _ in 0..10 {
+        assert_eq!(gate.log_in(&[], FORM, "key=gw_a_b".to_owned()).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    let throttled = gate.log_in(&[], FORM, right()).await;
+    assert_eq!(throttled.status(), StatusCode::TOO_MANY_REQUESTS, "the right key is not looked at either");
+    assert!(throttled.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() >= 1);
+    assert_eq!(gate.get("/auth/login?code=guess", &[]).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    gate.counted("login", "throttled", 1);
+    let kept = gate.get("/api/vms", &[("cookie", &cookie)]).await;
+    assert_eq!(kept.status(), StatusCode::OK, "a neighbour's wrong key keeps nobody out who is in");
 }

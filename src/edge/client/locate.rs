@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use tokio::time::Instant;
 
-use super::{AddressFault, Client, resolve};
+use super::{AddressFault, Client, OverTls, asked_over_https, resolve};
 use crate::edge::EdgeState;
 use crate::edge::clean::Unfit;
 use crate::model::Peer;
@@ -46,6 +46,9 @@ pub(in crate::edge) async fn locate(State(edge): State<EdgeState>, mut request: 
         .or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(socket)| Peer::direct(*socket)));
     let found =
         peer.ok_or(AddressFault::NoPeer).and_then(|peer| resolve(&peer, request.headers(), &edge.settings().proxy));
+    let rules = &edge.settings().proxy;
+    let https = peer.is_some_and(|peer| asked_over_https(&peer, request.headers(), rules));
+    request.extensions_mut().insert(OverTls(edge.settings().tls || https));
     forget_forwarded(request.headers_mut());
     match found {
         Ok(client) => {

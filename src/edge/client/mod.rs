@@ -10,6 +10,7 @@ mod tests;
 use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
+use http::header::HeaderName;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
@@ -25,6 +26,8 @@ pub(super) use self::locate::{Located, locate};
 const MAX_ENTRIES: usize = 32;
 /// Bytes of a forwarding header, all its lines together; one more is refused (G4).
 const MAX_BYTES: usize = 4096;
+/// In which load balancers that end TLS say so.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Whose forwarding headers are believed, and which one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +83,24 @@ impl<S: Sync> FromRequestParts<S> for Client {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         parts.extensions.get().copied().ok_or_else(|| AddressFault::NoPeer.into())
     }
+}
+
+/// Whether the client's own connection is encrypted, by us or by a trusted load balancer; an extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OverTls(pub(super) bool);
+
+impl OverTls {
+    /// As [`locate`] found it; without it, as we listen.
+    pub(super) fn of(extensions: &http::Extensions, edge: &super::EdgeState) -> bool {
+        extensions.get::<Self>().map_or(edge.settings().tls, |Self(tls)| *tls)
+    }
+}
+
+/// Whether a trusted peer says that it was asked over https. Of several values the last one is its own.
+fn asked_over_https(peer: &Peer, headers: &HeaderMap, rules: &ProxyRules) -> bool {
+    let said = headers.get_all(X_FORWARDED_PROTO).iter().next_back().and_then(|value| value.to_str().ok());
+    let last = said.and_then(|said| said.rsplit(',').next()).unwrap_or_default();
+    rules.trusts(peer.address()) && last.trim().eq_ignore_ascii_case("https")
 }
 
 /// Why a request has no client.

@@ -292,7 +292,7 @@ async fn g24_a_refusal_says_nothing_about_why() {
 }
 
 #[tokio::test]
-async fn two_credentials_or_one_in_the_address_are_refused_and_never_logged() {
+async fn g31_g42_two_credentials_or_one_in_the_address_are_refused_and_never_logged() {
     let edge = fixture();
     let key = edge.key.expose();
     let several = edge.get("/need/a", &[("x-api-key", key), ("authorization", "Bearer gw_other_key")]).await;
@@ -394,4 +394,16 @@ async fn an_extractors_text_becomes_a_problem() {
     let problem = json_of(response).await;
     assert_eq!(problem["code"], "bad_request");
     assert!(problem["detail"].as_str().unwrap().contains("code"), "{problem}");
+}
+
+#[tokio::test]
+async fn g22_browsers_are_told_to_come_over_tls_only_if_that_is_configured() {
+    for hsts in [true, false] {
+        let edge = fixture_with(EdgeSettings { hsts, ..EdgeSettings::default() });
+        for uri in ["/open", "/nowhere", "/need/a", "/auth/session"] {
+            let response = edge.get(uri, &[]).await;
+            let said = response.headers().get("strict-transport-security").map(|value| value.to_str().unwrap());
+            assert_eq!(said, hsts.then_some("max-age=31536000"), "a year, on {uri}");
+        }
+    }
 }
