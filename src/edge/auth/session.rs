@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(error(""), SessionSecretError::Empty);
         assert_eq!(error(" \n\n"), SessionSecretError::Empty);
         assert_eq!(error(&format!("{}\nshort", "x".repeat(32))), SessionSecretError::Short);
-        assert_eq!(error(&"x".repeat(32).repeat(1).to_owned().as_str()[..31]), SessionSecretError::Short);
+        assert_eq!(error(&"x".repeat(31)), SessionSecretError::Short);
         assert_eq!(error(&format!("{}\n", "x".repeat(32)).repeat(9)), SessionSecretError::Many);
         assert!(!format!("{:?}", SessionSecrets::random().0).contains("Key"));
     }
