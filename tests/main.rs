@@ -10,6 +10,8 @@ mod support;
 
 mod bad_input;
 mod browser;
+mod browser_login;
+mod browser_origins;
 mod canary;
 mod command_line;
 mod haproxy;

@@ -4,12 +4,14 @@ mod browser;
 mod haproxy;
 mod process;
 mod served;
+mod site;
 mod sse;
 
-pub use browser::Browser;
+pub use browser::{Browser, ENTER};
 pub use haproxy::{HaProxy, bundle};
 pub use process::{Process, Scheme};
 pub use served::{Served, gatewatch, id_of, new_key, replace};
+pub use site::Site;
 pub use sse::{Frame, Sse};
 
 use std::future::Future;

@@ -11,6 +11,7 @@ const RETRY_MS = 5000;
 const vms = new Map();
 const seen = new Set();
 let source = null;
+let retry = 0;
 let lastHeard = 0;
 let lastId = '';
 
@@ -67,7 +68,11 @@ function list(name, data, id) {
 }
 
 const handle = {
-  connected() { connection('live', 'live'); },
+  connected() {
+    connection('live', 'live');
+    byId('sign-in').hidden = true;
+    offerSignOut();
+  },
   heartbeat(data) { connection('live', data.stale ? 'live, but some VM has no fresh report' : 'live'); },
   reset() { vms.clear(); byId('events').replaceChildren(); },
   status(data) {
@@ -92,6 +97,7 @@ const handle = {
 };
 
 function connect() {
+  clearTimeout(retry);
   if (source) source.close();
   lastHeard = Date.now();
   // A new EventSource starts without an id, so the position is handed on: nothing is missed in between.
@@ -116,11 +122,42 @@ function connect() {
 async function refused() {
   const answer = await fetch('/auth/session').catch(() => null);
   if (answer && answer.status === 401) {
-    connection('lost', 'signed out: open the login link again');
+    signedOut();
     return;
   }
   connection('lost', 'refused; trying again');
-  setTimeout(connect, RETRY_MS * (0.5 + Math.random()));
+  retry = setTimeout(connect, RETRY_MS * (0.5 + Math.random()));
+}
+
+function signedOut() {
+  connection('lost', 'signed out');
+  byId('sign-in').hidden = false;
+  byId('sign-out').hidden = true;
+}
+
+async function offerSignOut() {
+  const answer = await fetch('/auth/session').catch(() => null);
+  if (!answer || !answer.ok) return;
+  const who = await answer.json();
+  // Where everybody is let in nothing ends, and there is nothing to sign out of.
+  byId('sign-out').hidden = who.kind !== 'session' || who.expires_at === null;
+  byId('sign-out').title = `signed in as ${who.name}`;
+}
+
+async function signOut() {
+  const answer = await fetch('/auth/session', { method: 'DELETE' }).catch(() => null);
+  // 401: the session was over already.
+  if (!answer || (!answer.ok && answer.status !== 401)) {
+    connection('lost', 'not signed out: the gateway did not answer; try again');
+    return;
+  }
+  clearTimeout(retry);
+  source.close();
+  // What was shown is for whoever was signed in.
+  lastId = '';
+  handle.reset();
+  draw();
+  signedOut();
 }
 
 setInterval(() => {
@@ -130,4 +167,5 @@ setInterval(() => {
   }
 }, 5000);
 
+byId('sign-out').addEventListener('click', signOut);
 connect();
