@@ -23,5 +23,3 @@ pub use state::{AuthMode, Credentials, EdgeSettings, EdgeState};
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_audit;

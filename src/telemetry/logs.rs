@@ -117,30 +117,15 @@ fn escape(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use super::{LogFormat, check_level, filter, subscriber};
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::captured::Captured;
 
     fn logged(format: LogFormat, event: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
         let subscriber = subscriber(format, filter("info").unwrap(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, event);
-        String::from_utf8(captured.0.lock().unwrap().clone()).unwrap()
+        captured.text()
     }
 
     const NASTY: &str = "a\x1b[31mred\r\nERROR forged: line\u{85}\u{2028}\u{202e}\x00\t\x7f";

@@ -2,6 +2,8 @@
 //!
 //! Imports `model` only. Every label comes from a closed set (an enum, a route of the route table, the version).
 
+#[cfg(test)]
+pub(crate) mod captured;
 pub mod hub;
 pub mod logs;
 pub mod metrics;

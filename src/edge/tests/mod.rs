@@ -1,10 +1,11 @@
 //! The layers together: what every answer carries and what is told of every request, however it ends.
 
+mod audit;
 mod client;
 mod limits;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,20 +23,8 @@ use super::auth::{KeySet, new_key};
 use super::*;
 use crate::config::KeyEntry;
 use crate::model::{Peer, Scope, Secret, Timestamp, VmGrant};
+use crate::telemetry::captured::Captured;
 use crate::telemetry::{Metrics, encode};
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Where requests of these tests come from.
 const HERE: &str = "192.0.2.1";
@@ -119,7 +108,7 @@ impl Fixture {
     }
 
     fn log(&self) -> String {
-        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+        self.log.text()
     }
 
     fn counted(&self, line: &str) -> bool {

@@ -1,9 +1,8 @@
 //! Tokens at the door: one answer to all that are refused, and no token where it does not belong.
 
-use std::io;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use axum::Router;
@@ -19,21 +18,9 @@ use super::{Issuers, good, hostile, in_file, set_of, signers, two_keys, with};
 use crate::edge::auth::{KeySet, new_key};
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Keys, layers, require, session_routes};
 use crate::model::{Peer, Scope, Secret, Timestamp, VmGrant};
+use crate::telemetry::captured::Captured;
 use crate::telemetry::metrics::LabelSet;
 use crate::telemetry::{AuthMethod, AuthOutcome, Metrics, encode};
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 struct Door {
     router: Router,
@@ -88,7 +75,7 @@ impl Door {
     }
 
     fn log(&self) -> String {
-        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+        self.log.text()
     }
 
     fn counted(&self, method: AuthMethod, outcome: AuthOutcome) -> u64 {

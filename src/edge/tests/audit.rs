@@ -1,8 +1,7 @@
 //! What the audit log holds of requests.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,33 +12,25 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use tracing::instrument::WithSubscriber as _;
 
-use super::auth::{KeySet, new_key};
-use super::{Credentials, EdgeSettings, EdgeState, Keys, audit, layers, require, session_routes};
+use super::super::auth::{KeySet, new_key};
+use super::super::{Credentials, EdgeSettings, EdgeState, Keys, audit, layers, require, session_routes};
 use crate::config::KeyEntry;
 use crate::model::{Scope, Secret, Timestamp, VmGrant};
 use crate::telemetry::Metrics;
+use crate::telemetry::captured::Captured;
 
+/// What the edge wrote, as JSON.
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+struct Lines(Captured);
 
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Captured {
+impl Lines {
     fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
-        let writer = self.clone();
+        let writer = self.0.clone();
         tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish()
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        self.0.text()
     }
 
     /// The audit lines.
@@ -55,7 +46,7 @@ struct Audited {
     edge: EdgeState,
     key: (Secret, KeyEntry),
     expired: (Secret, KeyEntry),
-    log: Captured,
+    log: Lines,
 }
 
 fn audited() -> Audited {
@@ -70,7 +61,7 @@ fn audited() -> Audited {
         .route("/admin", get(|| async {}).layer(require(Scope::Admin)))
         .route("/open", get(|| async {}))
         .merge(session_routes(edge.clone()));
-    Audited { router: layers(routes, edge.clone()), edge, key, expired, log: Captured::default() }
+    Audited { router: layers(routes, edge.clone()), edge, key, expired, log: Lines::default() }
 }
 
 impl Audited {
@@ -153,7 +144,7 @@ async fn g62_a_login_and_a_logout_are_told_with_the_key_behind_them() {
 
 #[test]
 fn changed_keys_and_reloads_are_told() {
-    let log = Captured::default();
+    let log = Lines::default();
     tracing::subscriber::with_default(log.subscriber(), || {
         let (_, first) = new_key("a", [], VmGrant::all(), None);
         let keys = Keys::new(KeySet::new([first.clone()]).unwrap());
