@@ -136,11 +136,11 @@ fn asks_for_a_ticket(gateway: &Gateway) -> String {
     )
 }
 
-/// Opens an `EventSource` with the ticket, as `source`; its events go to `got`.
+/// Opens an `EventSource` with the ticket, as `source`; its events, and no other's, go to `got`.
 fn watches_with(gateway: &Gateway, ticket: &str) -> String {
     let url = gateway.url(&format!("/api/benchmark-sse?interval=1&ticket={ticket}"));
     format!(
-        "window.got = []; window.source = new EventSource({});
+        "const got = window.got = []; window.source = new EventSource({});
          for (const name of ['connected', 'status', 'progress']) source.addEventListener(name, () => got.push(name))",
         json!(url)
     )
