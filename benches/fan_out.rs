@@ -15,7 +15,7 @@ use gatewatch::event::{self, Position};
 use gatewatch::hub::{Hub, HubConfig, StreamBody, StreamRequest};
 use gatewatch::journal::{Commit, Journal as _, LiveReport, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
 use gatewatch::model::{
-    Change, Principal, PrincipalKind, RunId, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView,
+    Basis, Change, Principal, PrincipalKind, RunId, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView,
 };
 use gatewatch::telemetry::hub::HubMetrics;
 use http_body_util::BodyExt as _;
@@ -102,6 +102,7 @@ async fn open(hub: &Arc<Hub>, count: usize) -> Result<Vec<Body>> {
         issuer: None,
         scopes: [Scope::EventsRead].into_iter().collect(),
         vms: VmGrant::all(),
+        basis: Basis::default(),
         expires_at: None,
     });
     let mut bodies = Vec::with_capacity(count);

@@ -5,10 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{Extensions, HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
@@ -17,7 +16,7 @@ use super::ApiState;
 use super::caller::{Caller, Pairs};
 use super::problem::ApiError;
 use super::query;
-use crate::edge::{Client, StreamSlot};
+use crate::edge::{Client, StreamSlot, note_over};
 use crate::hub::{Cut, StreamBody, StreamRequest};
 use crate::model::Timestamp;
 
@@ -29,7 +28,7 @@ pub(super) async fn open(
     method: Method,
     headers: HeaderMap,
     client: Client,
-    cut: Option<Extension<Cut>>,
+    extensions: Extensions,
 ) -> Result<Response, ApiError> {
     let request = StreamRequest {
         vms: query::vms(&pairs)?,
@@ -37,7 +36,7 @@ pub(super) async fn open(
         last_event_id: query::last_event_id(&headers, &pairs),
         client: format!("{} from {}", principal.name, client.ip),
         principal: principal.clone(),
-        cut: cut.map(|Extension(cut)| cut),
+        cut: extensions.get::<Cut>().cloned(),
     };
     let head = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -56,6 +55,7 @@ pub(super) async fn open(
     let body = Placed { body: state.hub.open(request)?, _slot: slot };
     // From here on the hub tells the stream of a revocation; one that came since the credential was looked at was not told.
     if state.edge.renewed(&principal, Timestamp::from(SystemTime::now())).is_none_or(|now| *now != *principal) {
+        note_over(&extensions);
         return Err(ApiError::Unauthenticated);
     }
     Ok((head, Body::new(body)).into_response())

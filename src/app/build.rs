@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +13,7 @@ use super::fleet_task::FleetOwner;
 use super::keys::{self, KeysError};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
-use super::watch::{look, watch as watch_files_of, watched};
+use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::FilesView;
 use crate::config::Config;
@@ -21,6 +23,7 @@ use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredF
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
 use crate::lifecycle::{Readiness, Signals, Tasks};
+use crate::model::Timestamp;
 use crate::probe;
 use crate::server::{
     AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
@@ -74,12 +77,14 @@ impl App {
         let metrics = Metrics::new();
         // Whatever can be in the way is tried before the first task runs, so that a failed start says one thing.
         // Looked at before they are read: what changes meanwhile is a change still to come.
+        // First, as it may have to be made: that is no change.
+        let secrets = super::session::load(&config).map_err(StartError::Session)?;
         let files = watched(config_path.as_deref(), &config);
         let begun = look(&files);
+        let files: Watched = Arc::new(ArcSwap::from_pointee(files));
         let tls = TlsSettings::load(&config.tls, &dev_certificate_dir(&config), &metrics.server)?;
         let ca = tls.as_ref().and_then(TlsSettings::ca);
         let (auth, keys, admin_key) = keys::load(&config.auth)?;
-        let secrets = super::session::load(&config).map_err(StartError::Session)?;
         let issuers = Arc::new(Issuers::load(&config.auth.jwt, &metrics.auth)?);
         let file = RegisteredFile::in_dir(&config.data.dir);
         let registered = file.load()?;
@@ -138,6 +143,8 @@ impl App {
         edge.replace_origins(config.cors.origins.clone());
         tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
         let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
+        let logouts = reconsider_after_logouts(Arc::clone(&hub), edge.clone(), tasks.stopping());
+        tasks.spawn_essential("streams of logged-out sessions", logouts);
         tasks.spawn("sweep limits", async move { stopping.run_until_cancelled(sweep).await.unwrap_or_default() });
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.login_codes().keep(&code, &key_id);
@@ -207,6 +214,16 @@ fn replica_name() -> String {
 /// Where the development certificate is kept.
 pub(super) fn dev_certificate_dir(config: &Config) -> PathBuf {
     config.data.dir.join("tls")
+}
+
+/// Ends the streams of sessions that were logged out, and of their tickets, until `stop`.
+async fn reconsider_after_logouts(hub: Arc<Hub>, edge: EdgeState, stop: CancellationToken) {
+    let mut changes = edge.sessions().changes();
+    // The sender lives as long as the edge, which is held here.
+    while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+        let now = Timestamp::from(SystemTime::now());
+        hub.reconsider(|principal| edge.renewed(principal, now));
+    }
 }
 
 /// Watches `[files]`, if there are any, and hands their contents to the polling routes.

@@ -32,6 +32,9 @@ pub fn missing_parts(config: &Config) -> Vec<String> {
     if let Err(error) = TlsSettings::check(&config.tls) {
         missing.push(format!("tls: {error}"));
     }
+    if let Err(error) = super::session::check(config) {
+        missing.push(format!("auth.session.secret_file: {error}"));
+    }
     if let Err(error) = keys::load(&config.auth) {
         missing.push(format!("auth.keys_file: {error}"));
     }

@@ -1,4 +1,5 @@
-//! Everything is read and checked again; then all of it comes in force, or nothing (G63).
+//! Everything is read and checked again; then all of it comes in force, or nothing (G63). The API keys alone stand by
+//! themselves: whoever revokes one must not have to mend another file first.
 
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::App;
@@ -14,7 +15,7 @@ use super::build::dev_certificate_dir;
 use super::fleet_task::FleetCommand;
 use super::keys::load_set;
 use super::once::warnings;
-use super::watch::{Look, Patience, look};
+use super::watch::{Look, Patience, Watched, look, watched};
 use crate::config::{Access, AuthConfig, Config, ProcessEnv, TlsConfig};
 use crate::edge::auth::{IssuerSet, KeySet};
 use crate::edge::{EdgeState, SessionSecrets, audit};
@@ -22,32 +23,42 @@ use crate::model::Timestamp;
 use crate::server::{ReadTls, TlsSettings};
 use crate::telemetry::ReloadOutcome;
 
+/// How long after a failure that is no file's fault it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(3);
+/// What stands for never.
+const A_LONG_TIME: Duration = Duration::from_secs(86_400);
 /// How long the files are waited for, and the fleet's owner.
 const RELOAD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a reload begins with, and what the one before it saw.
 pub(super) struct Reloads {
-    files: Arc<[PathBuf]>,
+    files: Watched,
     /// The files as they were when they were read last.
     read: Look,
     patience: Patience,
     changes: mpsc::Receiver<Look>,
+    /// When to try again what failed through no fault of a file.
+    again: Option<Instant>,
 }
 
 impl Reloads {
     /// Of `files`, which were as `read` says when the process was built; `changes` are those since.
-    pub(super) fn new(files: Arc<[PathBuf]>, read: Look, changes: mpsc::Receiver<Look>) -> Self {
-        Self { files, read, patience: Patience::new(RELOAD_WITHIN), changes }
+    pub(super) fn new(files: Watched, read: Look, changes: mpsc::Receiver<Look>) -> Self {
+        Self { files, read, patience: Patience::new(RELOAD_WITHIN), changes, again: None }
     }
 
-    /// Waits for a change of a file that no reload has seen yet. Safe to cancel.
+    /// Waits for a change of a file that no reload has seen yet, or for the time to try again. Safe to cancel.
     pub(super) async fn changed(&mut self) {
         loop {
-            match self.changes.recv().await {
-                // One that SIGHUP was sent for has been read.
-                Some(look) if look == self.read => {}
-                Some(_) => return,
-                None => return std::future::pending().await,
+            let again = self.again.unwrap_or_else(|| Instant::now() + A_LONG_TIME);
+            tokio::select! {
+                change = self.changes.recv() => match change {
+                    // One that SIGHUP was sent for has been read.
+                    Some(look) if look == self.read => {}
+                    Some(_) => return,
+                    None => return std::future::pending().await,
+                },
+                () = sleep_until(again) => if self.again.take().is_some() { return },
             }
         }
     }
@@ -57,30 +68,46 @@ impl Reloads {
 /// force before all have been read.
 struct Fresh {
     config: Config,
-    /// `None`: there is no keys file.
-    keys: Option<KeySet>,
+    /// What is watched from now on, and how it was before it was read.
+    files: Vec<PathBuf>,
+    seen: Look,
     /// `None`: TLS is off.
     tls: Option<ReadTls>,
     issuers: IssuerSet,
     secrets: SessionSecrets,
 }
 
-/// Reads everything again: the configuration at `path`, if it came from a file, and what the one that `runs` names. Which
+/// The API keys, by themselves: a revocation must not wait until somebody has mended another file.
+fn read_keys(runs: &Config) -> Result<Option<KeySet>, String> {
+    match &runs.auth.access {
+        Access::Keys(path) => load_set(path).map(Some).map_err(|error| error.to_string()),
+        Access::Tokens | Access::Open => Ok(None),
+    }
+}
+
+/// Reads everything else again: the configuration at `path`, if it came from a file, and what the one that `runs` names. Which
 /// files these are only a restart changes.
 fn read(path: Option<&Path>, runs: &Config, edge: &EdgeState, tls: Option<&TlsSettings>) -> Result<Fresh, String> {
     let config = match path {
-        Some(path) => Config::load(Some(path), &ProcessEnv).map_err(|errors| errors.to_string())?,
+        Some(path) => Config::load(Some(path), &ProcessEnv).map_err(|errors| {
+            if errors.issues().iter().any(|issue| issue.key.starts_with("tls.")) {
+                tls.inspect(|tls| tls.count_refusal());
+            }
+            errors.to_string()
+        })?,
         None => runs.clone(),
     };
-    let keys = match &runs.auth.access {
-        Access::Keys(path) => Some(load_set(path).map_err(|error| error.to_string())?),
-        Access::Tokens | Access::Open => None,
-    };
+    // Of those that only a restart changes the old ones are in use.
+    let mut files = watched(path, runs);
+    files.extend(watched(path, &config));
+    files.sort();
+    files.dedup();
+    let seen = look(&files);
     let tls = tls.map(|tls| tls.read_anew(&reloadable_tls(&runs.tls, &config.tls), &dev_certificate_dir(runs)));
     let tls = tls.transpose().map_err(|error| error.to_string())?;
     let issuers = edge.issuers().read(&config.auth.jwt).map_err(|error| error.to_string())?;
     let secrets = super::session::load(runs)?;
-    Ok(Fresh { config, keys, tls, issuers, secrets })
+    Ok(Fresh { config, files, seen, tls, issuers, secrets })
 }
 
 /// The sections that differ and that only a restart brings in force.
@@ -112,7 +139,7 @@ fn reloadable_tls(old: &TlsConfig, new: &TlsConfig) -> TlsConfig {
 }
 
 impl App {
-    /// Reads configuration, keys and certificate again. If one of them is bad all are refused and the old state stays.
+    /// Reads everything again. If something is bad all of it is refused and the old state stays, but for the keys.
     pub(super) async fn reload(&mut self) {
         let outcome = match self.reload_all().await {
             Ok(()) => ReloadOutcome::Ok,
@@ -127,23 +154,44 @@ impl App {
     }
 
     async fn reload_all(&mut self) -> Result<(), String> {
-        let (files, path, runs) = (Arc::clone(&self.reloads.files), self.config_path.clone(), self.config.clone());
-        // Looked at before it is read: what changes meanwhile is a change still to come.
+        // Until this has gone well it is tried again, unless a file says why not.
+        self.reloads.again = Some(Instant::now() + AGAIN_AFTER);
+        let (files, path, runs) = (self.reloads.files.load_full(), self.config_path.clone(), self.config.clone());
         let (edge, tls) = (self.edge.clone(), self.tls.clone());
-        let work = move || (look(&files), read(path.as_deref(), &runs, &edge, tls.as_ref()));
-        let (seen, fresh) = self.reloads.patience.work(work).await.map_err(|error| error.to_string())?;
-        self.reloads.read = seen;
-        let fresh = fresh?;
+        // Looked at before it is read: what changes meanwhile is a change still to come.
+        let work = move || {
+            let seen = look(&files);
+            (seen, read_keys(&runs), read(path.as_deref(), &runs, &edge, tls.as_ref()))
+        };
+        let (seen, keys, fresh) = self.reloads.patience.work(work).await.map_err(|error| error.to_string())?;
+        if let Ok(Some(keys)) = &keys {
+            audit::keys_changed(&self.edge.keys().replace(keys.clone()));
+            self.reconsider();
+        }
+        let fresh = match keys.and(fresh) {
+            Ok(fresh) => fresh,
+            Err(why) => {
+                (self.reloads.read, self.reloads.again) = (seen, None);
+                return Err(why);
+            }
+        };
         let fleet = self.fleet.clone();
         let room = timeout(RELOAD_WITHIN, fleet.reserve()).await;
         let room = room.map_err(|_| "the fleet is busy")?.map_err(|_| "the fleet is gone")?;
         self.take_over(fresh, room);
+        self.reloads.again = None;
         Ok(())
+    }
+
+    /// Asks of every open stream whether its principal still stands.
+    fn reconsider(&self) {
+        let now = Timestamp::from(SystemTime::now());
+        self.hub.reconsider(|principal| self.edge.renewed(principal, now));
     }
 
     /// Puts everything in force. Nothing in here can fail.
     fn take_over(&mut self, fresh: Fresh, room: mpsc::Permit<'_, FleetCommand>) {
-        let Fresh { config: new, keys, tls, issuers, secrets } = fresh;
+        let Fresh { config: new, files, seen, tls, issuers, secrets } = fresh;
         let waits = needs_restart(&self.config, &new);
         if !waits.is_empty() {
             warn!(sections = %waits.join(", "), "changed, and in force only after a restart");
@@ -154,13 +202,11 @@ impl App {
         if let (Some(serving), Some(fresh)) = (&self.tls, tls) {
             serving.replace(fresh);
         }
-        if let Some(keys) = keys {
-            audit::keys_changed(&self.edge.keys().replace(keys));
-        }
         self.edge.issuers().replace(issuers);
         self.edge.sessions().replace_secrets(secrets);
-        let now = Timestamp::from(SystemTime::now());
-        self.hub.reconsider(|principal| self.edge.renewed(principal, now));
+        self.reconsider();
+        self.reloads.files.store(Arc::new(files));
+        self.reloads.read = seen;
         self.apply(&new, room);
         info!(vms = new.vms.len(), "reloaded");
         audit::reloaded(&waits);

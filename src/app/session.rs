@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
@@ -34,10 +34,28 @@ pub(super) fn load(config: &Config) -> Result<SessionSecrets, String> {
     SessionSecrets::from_lines(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// What the file holds, if nobody but its owner can read it: whoever reads it can sign himself in as anybody.
 fn read(path: &Path) -> io::Result<String> {
+    // Looked at before it is opened: to open a pipe would wait for its writer.
+    let found = fs::metadata(path)?;
+    let wrong = |why: &str| Err(io::Error::other(why.to_owned()));
+    if !found.is_file() {
+        return wrong("is not a file");
+    }
+    if found.mode() & 0o077 != 0 {
+        return wrong("may be read by others: chmod 600 it, and put another secret in it");
+    }
+    if found.len() > MAX_BYTES {
+        return wrong("is too large");
+    }
     let mut text = String::new();
     fs::File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// What is wrong with the secret that is there, for `check`; nothing if there is none yet.
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    if secret_file(config).exists() { load(config).map(drop) } else { Ok(()) }
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -64,7 +82,7 @@ mod tests {
     use crate::config::{Config, MapEnv};
 
     #[test]
-    fn a_secret_of_our_own_is_made_once_for_its_owner_alone_and_a_bad_one_is_refused() {
+    fn g26_a_secret_of_our_own_is_made_once_for_its_owner_alone_and_a_bad_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let text = format!("auth.none = true\ndata.dir = {:?}\n", dir.path().join("data").display().to_string());
         let config = Config::parse(&text, "test", &MapEnv::default()).unwrap();
@@ -76,6 +94,9 @@ mod tests {
         load(&config).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
         assert_eq!(std::fs::read_dir(dir.path().join("data")).unwrap().count(), 1, "nothing is left beside it");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(load(&config).unwrap_err().contains("chmod 600"), "whoever reads it can sign in as anybody");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&file, "short\n").unwrap();
         assert!(load(&config).unwrap_err().contains("fewer than 32 characters"));
     }

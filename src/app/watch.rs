@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -16,13 +17,15 @@ use crate::config::{Access, Config, JwtKeys, TlsMode};
 
 /// How often the files are looked at. A change is acted on once two looks saw the same, so within half a second.
 const TICK: Duration = Duration::from_millis(250);
+/// Looks unlike the one before after which a change is acted on although it goes on: half a second.
+const RESTLESS: u32 = 3;
 /// How long one look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How many files are looked at. A configuration at all its limits names 200.
 const MAX_FILES: usize = 256;
 
 /// The files whose change is a reason to reload: the configuration, keys, certificates, key sets and secrets.
-pub(super) fn watched(config_path: Option<&Path>, config: &Config) -> Arc<[PathBuf]> {
+pub(super) fn watched(config_path: Option<&Path>, config: &Config) -> Vec<PathBuf> {
     let mut files = BTreeSet::new();
     files.extend(config_path.map(Path::to_owned));
     if let TlsMode::Files(pair) = &config.tls.mode {
@@ -60,6 +63,9 @@ struct Signature {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Look(Vec<Option<Signature>>);
 
+/// The files that are looked at. A reload that names others puts these in their place.
+pub(super) type Watched = Arc<ArcSwap<Vec<PathBuf>>>;
+
 /// Looks at `files` now. Blocks for as long as the file system does.
 pub(super) fn look(files: &[PathBuf]) -> Look {
     let signature = |path: &PathBuf| {
@@ -78,30 +84,34 @@ pub(super) fn look(files: &[PathBuf]) -> Look {
 /// Tells a change that is over from one that goes on.
 #[derive(Debug)]
 struct Settled {
+    /// How many looks in a row were unlike the one before.
+    restless: u32,
     last: Look,
     told: Look,
 }
 
 impl Settled {
     fn new(begun: Look) -> Self {
-        Self { last: begun.clone(), told: begun }
+        Self { restless: 0, last: begun.clone(), told: begun }
     }
 
-    /// Takes the next look; whether there is a change that has not been told of and that two looks saw alike.
+    /// Takes the next look; whether there is a change that has not been told of and that two looks saw alike, or that does
+    /// not come to rest: one file that always changes must not hold up what another says.
     fn take(&mut self, now: Look) -> Option<&Look> {
-        let stable = now == self.last;
+        self.restless = if now == self.last { 0 } else { self.restless + 1 };
         self.last = now;
-        if !stable || self.last == self.told {
+        if self.last == self.told || (1..RESTLESS).contains(&self.restless) {
             return None;
         }
+        self.restless = 0;
         self.told = self.last.clone();
         Some(&self.told)
     }
 }
 
 /// Watches `files`, which were as `begun` says, until `stop`; each change goes to `changes` once it is over.
-pub(super) async fn watch(files: Arc<[PathBuf]>, begun: Look, changes: mpsc::Sender<Look>, stop: CancellationToken) {
-    let look = move || look(&files);
+pub(super) async fn watch(files: Watched, begun: Look, changes: mpsc::Sender<Look>, stop: CancellationToken) {
+    let look = move || look(&files.load());
     let _ = stop.run_until_cancelled(watch_by(look, begun, changes)).await;
 }
 
@@ -184,10 +194,22 @@ mod tests {
     #[test]
     fn a_change_is_told_once_and_when_it_is_over() {
         let mut settled = Settled::new(size(0));
-        for (now, told) in
-            [(0, false), (1, false), (2, false), (2, true), (2, false), (3, false), (2, false), (0, false), (0, true)]
-        {
+        for (now, told) in [
+            (0, false),
+            (1, false),
+            (2, false),
+            (2, true),
+            (2, false),
+            (3, false),
+            (2, false),
+            (2, false),
+            (0, false),
+            (0, true),
+        ] {
             assert_eq!(settled.take(size(now)).is_some(), told, "{now}");
+        }
+        for n in 1..=9 {
+            assert_eq!(settled.take(size(n)).is_some(), n % 3 == 0, "{n}: what does not rest is told of all the same");
         }
         assert!(settled.take(Look(vec![None])).is_none());
         assert_eq!(settled.take(Look(vec![None])), Some(&Look(vec![None])), "a file that went is a change");

@@ -78,7 +78,7 @@ struct RotateArgs {
     id: String,
     #[command(flatten)]
     file: FileArgs,
-    /// Drop the old secret. Streams that it opened go on: revoke a key whose secret is known to others.
+    /// Drop the old secret. Streams and sessions that it opened end.
     #[arg(long)]
     finish: bool,
 }

@@ -14,8 +14,9 @@ use super::auth::KeyChanges;
 use crate::telemetry::metrics::LabelSet;
 use crate::telemetry::{AuthMethod, AuthOutcome};
 
-/// Refusals that the limit on failed logins does not hold back (nothing was shown, or what was shown was not looked at) and
-/// that are written in one [`WINDOW`], from all addresses together. The others are counted, and the next line says how many.
+/// Refusals for one reason that the limit on failed logins does not hold back (nothing was shown, or what was shown was not
+/// looked at) and that are written in one [`WINDOW`], from all addresses together. The others are counted, and the next line
+/// says how many.
 const UNLIMITED_LINES: u32 = 60;
 /// What [`UNLIMITED_LINES`] counts in.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -74,21 +75,29 @@ impl Seen<'_> {
 
 /// Writes what requests did. One for the whole edge.
 #[derive(Debug, Default)]
-pub(super) struct Audit(Mutex<Budget>);
+pub(super) struct Audit(Mutex<[Budget; AuthOutcome::ALL.len()]>);
+
+/// Whether the limit on failed logins holds refusals of this kind back, so that none of them need be left out: what was
+/// looked at, and was no cookie.
+fn held_back(method: AuthMethod, reason: AuthOutcome) -> bool {
+    use AuthOutcome::{Algorithm, Claims, Expired, Revoked, TooEarly, Unknown, Wrong};
+    method != AuthMethod::Session
+        && matches!(reason, Unknown | Wrong | Expired | TooEarly | Revoked | Claims | Algorithm)
+}
 
 impl Audit {
     /// Writes the line of a request, if an audit asks for one.
     pub(super) fn request(&self, seen: &Seen<'_>, now: Instant) {
         if let Some(reason) = seen.refusal() {
-            let suppressed = match reason {
-                AuthOutcome::Missing | AuthOutcome::Throttled => {
-                    // Every change is a whole one: a panic cannot leave it half done.
-                    match self.0.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
-                        Some(suppressed) => suppressed,
-                        None => return,
-                    }
+            let suppressed = if held_back(seen.method, reason) {
+                0
+            } else {
+                // Every change is a whole one: a panic cannot leave it half done.
+                let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                match budgets[reason.index()].take(now) {
+                    Some(suppressed) => suppressed,
+                    None => return,
                 }
-                _ => 0,
             };
             tracing::warn!(
                 target: "gatewatch::audit",

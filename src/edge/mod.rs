@@ -19,6 +19,7 @@ pub use client::{AddressFault, Client, ProxyRules, resolve};
 pub use layers::{RequestId, layers};
 pub use limits::{AuthFailures, Limits, StreamSlot, StreamSlots};
 pub use problem::Problem;
+pub use record::note_over;
 pub use state::{AuthMode, Credentials, EdgeSettings, EdgeState};
 
 #[cfg(test)]

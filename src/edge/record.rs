@@ -52,6 +52,13 @@ impl AuthNotes {
     }
 }
 
+/// Tells log and metrics that what let the request in is over by the time it was to be used.
+pub fn note_over(extensions: &Extensions) {
+    if let Some(notes) = extensions.get::<AuthNotes>() {
+        notes.change(|note| note.outcome = Some(AuthOutcome::Expired));
+    }
+}
+
 pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, next: Next) -> Response {
     let notes = AuthNotes::new();
     request.extensions_mut().insert(notes.clone());

@@ -186,6 +186,9 @@ impl EdgeState {
     /// What `principal`, let in earlier, is at `now`: with the rights that what stands behind it has by then, and never
     /// longer than it; `None` if it is no more (G44, G49).
     pub fn renewed(&self, principal: &Principal, now: Timestamp) -> Option<Arc<Principal>> {
+        if principal.basis.session.as_deref().is_some_and(|sid| !self.0.sessions.stands(sid)) {
+            return None;
+        }
         match self.0.settings.auth {
             AuthMode::Open => Some(Arc::new(principal.clone())),
             AuthMode::Keys if principal.issuer.is_some() => self.0.issuers.renewed(principal, now),

@@ -20,7 +20,7 @@ pub use client::{ClientKey, Peer};
 pub use cursor::{Dialect, LogCursor};
 pub use demand::Demand;
 pub use fault::{ErrorCode, PollFailure, Whose};
-pub use principal::{Principal, PrincipalKind, Scope, Scopes, VmGrant};
+pub use principal::{Basis, Principal, PrincipalKind, Scope, Scopes, VmGrant};
 pub use report::{
     BootMark, Container, ContainerSeen, Dependency, FactKind, LogFact, LogPart, LogProblem, LogRead, MemoryUse,
     Observation, Power, ProbeReply, ProcessCheck, ProcessSeen, Report, StorageUse,

@@ -169,6 +169,15 @@ fn matches(glob: &[u8], text: &[u8]) -> bool {
     glob[g..].iter().all(|b| *b == b'*')
 }
 
+/// By which secret exactly a principal was let in, so that it ends with that one and not only with its name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Basis {
+    /// Which of a key's secrets: the beginning of its hash.
+    pub key_secret: Option<u64>,
+    /// The browser session.
+    pub session: Option<Arc<str>>,
+}
+
 /// Who is calling, and what they may do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Principal {
@@ -183,6 +192,8 @@ pub struct Principal {
     pub scopes: Scopes,
     /// The VMs it may see.
     pub vms: VmGrant,
+    /// By which secret it was let in.
+    pub basis: Basis,
     /// When the credential ends; `None`: never.
     pub expires_at: Option<Timestamp>,
 }

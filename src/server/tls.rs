@@ -115,9 +115,14 @@ impl TlsSettings {
         let files = server_files(config, dev_dir).and_then(|files| files.ok_or(TlsError::Off));
         let built = files.and_then(|files| build(config, files, SystemTime::now()));
         if built.is_err() {
-            self.metrics.certificate_reloads.of(ReloadOutcome::Refused).inc();
+            self.count_refusal();
         }
         built.map(|(server, read, ends)| ReadTls { server, read, ends })
+    }
+
+    /// Counts new certificates that were refused before they were read.
+    pub fn count_refusal(&self) {
+        self.metrics.certificate_reloads.of(ReloadOutcome::Refused).inc();
     }
 
     /// Puts what was read in force for connections to come; those that are open keep what they have.

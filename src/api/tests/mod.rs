@@ -24,8 +24,8 @@ use crate::event::Position;
 use crate::hub::{Hub, HubConfig, VmEntry};
 use crate::journal::{LiveReport, MemoryJournal, MemoryJournalConfig, live_bus};
 use crate::model::{
-    Container, MemoryUse, Principal, PrincipalKind, ProgressView, RunId, Scope, Stage, TaskView, Timestamp, VmFacts,
-    VmGrant, VmId, VmName, VmView,
+    Basis, Container, MemoryUse, Principal, PrincipalKind, ProgressView, RunId, Scope, Stage, TaskView, Timestamp,
+    VmFacts, VmGrant, VmId, VmName, VmView,
 };
 use crate::telemetry::hub::HubMetrics;
 use crate::telemetry::{AddressSource, Metrics};
@@ -112,6 +112,7 @@ fn principal(globs: &[&str]) -> Principal {
         issuer: None,
         scopes: [Scope::EventsRead].into_iter().collect(),
         vms: VmGrant::from_globs(globs.iter().copied()),
+        basis: Basis::default(),
         expires_at: None,
     }
 }

@@ -17,7 +17,7 @@ use crate::edge::client::OverTls;
 use crate::edge::limits::{may_try, note_failure};
 use crate::edge::record::AuthNotes;
 use crate::edge::{AuthMode, EdgeState, Problem, origin};
-use crate::model::{Principal, PrincipalKind, Scope, Secret, Timestamp, VmGrant};
+use crate::model::{Basis, Principal, PrincipalKind, Scope, Secret, Timestamp, VmGrant};
 use crate::telemetry::{AuthMethod, AuthOutcome};
 
 /// What was found, and what follows: a principal, nobody, or a refusal.
@@ -34,12 +34,12 @@ impl Verdict {
         Self { method, outcome: Some(AuthOutcome::Ok), claimed: None, caller: Ok(Some(principal)) }
     }
 
-    fn refusal(method: AuthMethod, outcome: AuthOutcome, problem: Problem) -> Self {
+    pub(super) fn refusal(method: AuthMethod, outcome: AuthOutcome, problem: Problem) -> Self {
         Self { method, outcome: Some(outcome), claimed: None, caller: Err(problem) }
     }
 
     /// The one answer to every credential that is not valid (G24).
-    fn invalid(method: AuthMethod, outcome: AuthOutcome) -> Self {
+    pub(super) fn invalid(method: AuthMethod, outcome: AuthOutcome) -> Self {
         Self::refusal(method, outcome, Problem::unauthorized())
     }
 
@@ -207,6 +207,7 @@ fn judge_open(request: &Parts, tls: bool) -> Verdict {
         issuer: None,
         scopes: [Scope::Admin].into_iter().collect(),
         vms: VmGrant::all(),
+        basis: Basis::default(),
         expires_at: None,
     };
     Verdict::caller(AuthMethod::Open, Arc::new(administrator))

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use crate::config::KeyEntry;
-use crate::model::{Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
+use crate::model::{Basis, Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
 
 /// What every key begins with, so that scanners of repositories can find a leaked one.
 pub(super) const PREFIX: &str = "gw_";
@@ -73,7 +73,8 @@ struct Kept {
     /// Always as many: a key with one secret has [`NO_HASH`] for the other, so that what a key is like shows in no time.
     sha256: [[u8; 32]; 2],
     name: Arc<str>,
-    principal: Arc<Principal>,
+    /// Whom each of the two lets in; of a key with one secret both are the same.
+    principals: [Arc<Principal>; 2],
     /// Whole seconds since the epoch; 0: not since the process started. It outlives a replacement of the set.
     last_used: Arc<AtomicU64>,
 }
@@ -84,7 +85,7 @@ const NO_HASH: [u8; 32] = [0; 32];
 impl Kept {
     /// Whether both are one key: the file may have changed everything about it.
     fn same(&self, other: &Self) -> bool {
-        (&self.sha256, &self.name, &self.principal) == (&other.sha256, &other.name, &other.principal)
+        (&self.sha256, &self.name, &self.principals) == (&other.sha256, &other.name, &other.principals)
     }
 }
 
@@ -101,15 +102,26 @@ impl KeySet {
                 [new, old] => [new, old],
                 _ => return Err(KeysError::Hashes(entry.id)),
             };
-            let principal = Arc::new(Principal {
-                kind: PrincipalKind::ApiKey,
-                name: entry.id.as_str().into(),
-                issuer: None,
-                scopes: entry.scopes,
-                vms: entry.vms,
-                expires_at: entry.expires_at,
-            });
-            let kept = Kept { sha256, name: entry.name.into(), principal, last_used: Arc::default() };
+            let name: Arc<str> = entry.id.as_str().into();
+            let principal = |hash: &[u8; 32]| {
+                Arc::new(Principal {
+                    kind: PrincipalKind::ApiKey,
+                    name: Arc::clone(&name),
+                    issuer: None,
+                    scopes: entry.scopes,
+                    vms: entry.vms.clone(),
+                    basis: Basis { key_secret: Some(beginning(hash)), session: None },
+                    expires_at: entry.expires_at,
+                })
+            };
+            let principals = match &entry.sha256[..] {
+                [new, old] => [principal(new), principal(old)],
+                _ => {
+                    let one = principal(&sha256[0]);
+                    [Arc::clone(&one), one]
+                }
+            };
+            let kept = Kept { sha256, name: entry.name.into(), principals, last_used: Arc::default() };
             if keys.insert(entry.id.clone(), kept).is_some() {
                 return Err(KeysError::Twice(entry.id));
             }
@@ -229,11 +241,11 @@ impl Keys {
     pub fn list(&self) -> Vec<KeyInfo> {
         let set = self.set.load();
         let info = |kept: &Kept| KeyInfo {
-            id: Arc::clone(&kept.principal.name),
+            id: Arc::clone(&kept.principals[0].name),
             name: Arc::clone(&kept.name),
-            scopes: kept.principal.scopes,
-            vms: kept.principal.vms.clone(),
-            expires_at: kept.principal.expires_at,
+            scopes: kept.principals[0].scopes,
+            vms: kept.principals[0].vms.clone(),
+            expires_at: kept.principals[0].expires_at,
             last_used: Some(kept.last_used.load(Ordering::Relaxed)).filter(|at| *at > 0).map(|at| Timestamp(at as f64)),
             rotating: kept.sha256[1] != NO_HASH,
         };
@@ -256,28 +268,36 @@ impl Keys {
         // second does.
         let [new, old] = kept.map_or(&[NO_HASH; 2], |kept| &kept.sha256);
         let shown: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-        let same = bool::from(shown.ct_eq(new) | shown.ct_eq(old));
+        let is_new = shown.ct_eq(new);
+        let same = bool::from(is_new | shown.ct_eq(old));
         let Some(kept) = kept else { return Err(KeyFault::Unknown) };
         if !same {
             return Err(KeyFault::Wrong);
         }
-        if expired(&kept.principal, now) {
+        let principal = &kept.principals[usize::from(!bool::from(is_new))];
+        if expired(principal, now) {
             return Err(KeyFault::Expired);
         }
         used(&kept.last_used, now);
-        Ok(Arc::clone(&kept.principal))
+        Ok(Arc::clone(principal))
     }
 
     /// The principal of the key `id`, if it is in force at `now`.
     pub fn principal(&self, id: &str, now: Timestamp) -> Option<Arc<Principal>> {
         let set = self.set.load();
-        set.0.get(id).map(|kept| Arc::clone(&kept.principal)).filter(|principal| !expired(principal, now))
+        set.0.get(id).map(|kept| Arc::clone(&kept.principals[0])).filter(|principal| !expired(principal, now))
     }
 
     /// What `principal`, let in earlier, is at `now`: with the grants that the key behind it has by then, and never longer
-    /// than either of them; `None` if it is no more.
+    /// than either of them; `None` if it is no more, or no more by the secret that let it in.
     pub fn renewed(&self, principal: &Principal, now: Timestamp) -> Option<Arc<Principal>> {
-        let key = self.principal(&principal.name, now)?;
+        let set = self.set.load();
+        let mut by_secret = set.0.get(&*principal.name)?.principals.iter();
+        let key = by_secret.find(|key| key.basis.key_secret == principal.basis.key_secret)?;
+        if expired(key, now) {
+            return None;
+        }
+        let key = Arc::clone(key);
         if principal.kind == PrincipalKind::ApiKey {
             return Some(key);
         }
@@ -287,6 +307,11 @@ impl Keys {
         let vms = principal.vms.over(&key.vms);
         Some(Arc::new(Principal { scopes, vms, expires_at: end, ..principal.clone() }))
     }
+}
+
+/// What tells one secret of a key from another; nothing can be opened with it.
+fn beginning(hash: &[u8; 32]) -> u64 {
+    hash[..8].iter().fold(0, |beginning, byte| beginning << 8 | u64::from(*byte))
 }
 
 /// Notes a use; within the same second nothing is written, so that busy cores do not fight for it.

@@ -22,5 +22,5 @@ pub use jwt::{IssuerSet, Issuers, IssuersError, TokenFault};
 pub use keys::{KeyChanges, KeyFault, KeyInfo, KeySet, Keys, KeysError, new_key, new_secret};
 pub use require::{Caller, Require, require};
 pub use routes::session_routes;
-pub use session::{NewSession, SessionFault, SessionSecretError, SessionSecrets, SessionStore};
+pub use session::{BeginFault, NewSession, SessionFault, SessionSecretError, SessionSecrets, SessionStore};
 pub use ticket::{Tickets, TooManyTickets};

@@ -18,7 +18,7 @@ use super::judge::{Verdict, cross_site, judge_attempt};
 use super::login;
 use super::presented::presented;
 use super::require::{Caller, require};
-use super::session::cookie_name;
+use super::session::{BeginFault, NewSession, cookie_name};
 use super::ticket;
 use crate::edge::audit::Act;
 use crate::edge::client::OverTls;
@@ -72,15 +72,17 @@ async fn log_in_by_link(
         let problem = Problem::of_status(StatusCode::METHOD_NOT_ALLOWED);
         return problem.header(ALLOW, HeaderValue::from_static("GET")).into_response();
     }
+    let notes = notes.as_deref();
     if let Err(problem) = may_try(&edge, &extensions) {
+        Verdict::refusal(AuthMethod::LoginCode, AuthOutcome::Throttled, problem.clone()).note(notes);
         return problem.into_response();
     }
     let now = Timestamp::from(SystemTime::now());
     let key = edge.login_codes().key_id(&link.code);
     let outcome = if key.is_some() { AuthOutcome::Expired } else { AuthOutcome::Unknown };
     let principal = key.and_then(|id| edge.keys().principal(&id, now));
-    let found = principal.and_then(|principal| Some((edge.sessions().begin(&principal, now)?, principal)));
-    if let Some(Extension(notes)) = notes {
+    let found = principal.and_then(|principal| Some((edge.sessions().begin(&principal, now).ok()?, principal)));
+    if let Some(notes) = notes {
         notes.change(|note| {
             note.method = AuthMethod::LoginCode;
             note.outcome = Some(if found.is_some() { AuthOutcome::Ok } else { outcome });
@@ -142,20 +144,22 @@ async fn log_in(
         (Some(caller), "") => Verdict::caller(AuthMethod::Login, caller),
         (Some(_), _) => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "several_credentials", "Two credentials were sent");
-            return problem.into_response();
+            Verdict::refusal(AuthMethod::Several, AuthOutcome::Refused, problem)
         }
         (None, key) => judge_attempt(&edge, &parts, AuthMethod::Login, &Secret::new(cut(key)), now).await,
     };
-    verdict.note(notes);
-    let session = match &verdict.caller {
-        Ok(Some(principal)) => edge.sessions().begin(principal, now).map(|session| (session, principal)),
-        Ok(None) => None,
-        // Throttled, or unfit: it says what.
-        Err(problem) if problem.status() != StatusCode::UNAUTHORIZED => return problem.clone().into_response(),
-        Err(_) => None,
-    };
-    let Some((session, principal)) = session else {
-        return if from_form { login::page(&shown.next, true) } else { Problem::unauthorized().into_response() };
+    let begun = begin(&edge, verdict, now);
+    begun.as_ref().map_or_else(|refused| refused, |(_, _, verdict)| verdict).note(notes);
+    let (session, principal, _) = match begun {
+        Ok(begun) => begun,
+        Err(refused) => {
+            return match refused.caller {
+                // Throttled, or unfit: it says what.
+                Err(problem) if problem.status() != StatusCode::UNAUTHORIZED => problem.into_response(),
+                _ if from_form => login::page(&shown.next, true),
+                _ => Problem::unauthorized().into_response(),
+            };
+        }
     };
     acted(notes, Act::Login);
     let cookie = set_cookie(tls, &session.cookie, session.seconds);
@@ -165,8 +169,25 @@ async fn log_in(
             HeaderValue::from_str(login::way_back(&shown.next)).unwrap_or(HeaderValue::from_static(login::HOME));
         return (StatusCode::SEE_OTHER, [(LOCATION, target), (SET_COOKIE, cookie)]).into_response();
     }
-    let who = Principal { kind: PrincipalKind::Session, expires_at: Some(session.ends), ..Principal::clone(principal) };
+    let who =
+        Principal { kind: PrincipalKind::Session, expires_at: Some(session.ends), ..Principal::clone(&principal) };
     ([(SET_COOKIE, cookie)], Json(Who::of(&who))).into_response()
+}
+
+/// A session for whom `verdict` lets in; otherwise the verdict that says why there is none.
+fn begin(edge: &EdgeState, verdict: Verdict, now: Timestamp) -> Result<(NewSession, Arc<Principal>, Verdict), Verdict> {
+    let Ok(Some(principal)) = &verdict.caller else { return Err(verdict) };
+    let principal = Arc::clone(principal);
+    match edge.sessions().begin(&principal, now) {
+        Ok(session) => Ok((session, principal, verdict)),
+        Err(BeginFault::Ended) => Err(Verdict::invalid(verdict.method, AuthOutcome::Expired)),
+        Err(BeginFault::TooLarge) => {
+            let problem =
+                Problem::new(StatusCode::FORBIDDEN, "session_too_large", "This token is too large for a session")
+                    .detail("It names more than a browser's cookie can hold: use it as Authorization: Bearer.");
+            Err(Verdict::refusal(verdict.method, AuthOutcome::Refused, problem))
+        }
+    }
 }
 
 /// What the audit log is to say of the request.
@@ -256,9 +277,11 @@ async fn new_ticket(
     notes: Option<Extension<AuthNotes>>,
     body: Bytes,
 ) -> Response {
-    let wanted: Wanted = match body.is_empty() {
-        true => Wanted::default(),
-        false => match serde_json::from_slice(&body) {
+    let wanted: Wanted = match body.first() {
+        None => Wanted::default(),
+        // A list would be read as the fields in their order.
+        Some(b'[') => return not_wanted("The body is no object."),
+        Some(_) => match serde_json::from_slice(&body) {
             Ok(wanted) => wanted,
             Err(_) => {
                 return not_wanted("The body is no {\"scopes\": [...], \"vms\": [...]}, or names an unknown scope.");

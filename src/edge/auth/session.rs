@@ -11,9 +11,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use super::keys::random_text;
-use crate::model::{Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
+use crate::model::{Basis, Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
 
 /// Logged-out sessions that are remembered; of one more the one that would end first is forgotten.
 const MAX_ENDED: usize = 10_000;
@@ -23,6 +25,8 @@ const MAX_SECRETS: usize = 8;
 const MIN_SECRET: usize = 32;
 /// Characters of a session's id: 131 random bits.
 const ID_LENGTH: usize = 22;
+/// Hex digits of a secret's mark.
+const MARK_LENGTH: usize = 8;
 /// The longest cookie that is looked at, bytes. Browsers keep up to 4096 with name and attributes.
 const MAX_COOKIE: usize = 3500;
 /// What a session is for; no other token of anybody's is for this (G37).
@@ -51,7 +55,8 @@ pub enum SessionSecretError {
 /// What session cookies are signed with.
 pub struct SessionSecrets {
     sign: EncodingKey,
-    verify: Vec<DecodingKey>,
+    /// Each with its mark, the first being the one that signs.
+    verify: Vec<(DecodingKey, String)>,
 }
 
 impl SessionSecrets {
@@ -68,7 +73,7 @@ impl SessionSecrets {
         if lines.len() > MAX_SECRETS {
             return Err(SessionSecretError::Many);
         }
-        let verify = lines.iter().map(|line| DecodingKey::from_secret(line)).collect();
+        let verify = lines.iter().map(|line| (DecodingKey::from_secret(line), mark(line))).collect();
         Ok(Self { sign: EncodingKey::from_secret(first), verify })
     }
 
@@ -76,8 +81,16 @@ impl SessionSecrets {
     pub fn random() -> (Self, Secret) {
         let text = random_text(super::keys::SECRET_LENGTH);
         let key = text.as_bytes();
-        (Self { sign: EncodingKey::from_secret(key), verify: vec![DecodingKey::from_secret(key)] }, Secret::new(text))
+        (
+            Self { sign: EncodingKey::from_secret(key), verify: vec![(DecodingKey::from_secret(key), mark(key))] },
+            Secret::new(text),
+        )
     }
+}
+
+/// What tells secrets apart, and stands at the beginning of the ids of their sessions.
+fn mark(secret: &[u8]) -> String {
+    hex::encode(&Sha256::digest(secret)[..MARK_LENGTH / 2])
 }
 
 impl fmt::Debug for SessionSecrets {
@@ -91,8 +104,11 @@ impl fmt::Debug for SessionSecrets {
 #[serde(deny_unknown_fields)]
 struct Claims {
     aud: String,
-    /// The session's own id: new at each login (G29), and what a logout remembers.
+    /// The session's own id: new at each login (G29), and what a logout remembers. It begins with the mark of the secret.
     sid: String,
+    /// Which secret of the API key was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<u64>,
     /// Whole seconds since the epoch.
     exp: u64,
     /// The name of the principal that logged in.
@@ -121,6 +137,15 @@ pub struct NewSession {
     pub ends: Timestamp,
 }
 
+/// Why there is no session for somebody who was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeginFault {
+    /// The credential is over by now.
+    Ended,
+    /// What it grants does not fit into a cookie.
+    TooLarge,
+}
+
 /// Why a cookie is no session. For the log alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionFault {
@@ -139,12 +164,19 @@ pub struct SessionStore {
     ttl: Duration,
     /// Ids that were logged out, and when each would have ended.
     ended: Mutex<HashMap<Box<str>, u64>>,
+    /// Changes with every session that ends before its time.
+    changed: watch::Sender<u64>,
 }
 
 impl SessionStore {
     /// Sessions signed with `secrets` that last for `ttl`, or until their credential ends.
     pub fn new(secrets: SessionSecrets, ttl: Duration) -> Self {
-        Self { secrets: ArcSwap::from_pointee(secrets), ttl, ended: Mutex::default() }
+        Self {
+            secrets: ArcSwap::from_pointee(secrets),
+            ttl,
+            ended: Mutex::default(),
+            changed: watch::Sender::default(),
+        }
     }
 
     /// Puts other secrets in force. Sessions signed with one that is not among them end.
@@ -152,18 +184,35 @@ impl SessionStore {
         self.secrets.store(Arc::new(secrets));
     }
 
-    /// A session for `principal`, who showed a key or a JWT; `None` if its time is over already.
-    pub fn begin(&self, principal: &Principal, now: Timestamp) -> Option<NewSession> {
+    /// Changes whenever a session was logged out: the time to ask whose streams still stand.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Whether the session `sid` was not logged out and its secret is in force.
+    pub(in crate::edge) fn stands(&self, sid: &str) -> bool {
+        let secrets = self.secrets.load();
+        secrets.verify.iter().any(|(_, mark)| sid.starts_with(mark.as_str())) && !self.ended().contains_key(sid)
+    }
+
+    /// A session for `principal`, who showed a key or a JWT.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub fn begin(&self, principal: &Principal, now: Timestamp) -> Result<NewSession, BeginFault> {
         let own = now.0 + self.ttl.as_secs_f64();
         let end = principal.expires_at.map_or(own, |at| at.0.min(own));
         let seconds = (end - now.0).floor();
         if seconds < 1.0 {
-            return None;
+            return Err(BeginFault::Ended);
         }
+        let secrets = self.secrets.load();
+        let mark = secrets.verify.first().map_or("", |(_, mark)| mark);
         let scopes = || Scope::ALL.into_iter().filter(|scope| principal.scopes.allow(*scope)).collect();
         let claims = Claims {
             aud: AUDIENCE.to_owned(),
-            sid: random_text(ID_LENGTH),
+            sid: format!("{mark}{}", random_text(ID_LENGTH)),
+            key: principal.basis.key_secret,
             exp: end.floor() as u64,
             sub: principal.name.as_ref().to_owned(),
             jwt: principal.issuer.as_ref().map(|iss| Granted {
@@ -172,13 +221,10 @@ impl SessionStore {
                 vms: principal.vms.globs().to_vec(),
             }),
         };
-        let cookie = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.secrets.load().sign).ok()?;
+        let cookie = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &secrets.sign);
         // A browser would drop a larger one without a word.
-        (cookie.len() <= MAX_COOKIE).then(|| NewSession {
-            cookie: Secret::new(cookie),
-            seconds: seconds as u64,
-            ends: Timestamp(end.floor()),
-        })
+        let cookie = cookie.ok().filter(|cookie| cookie.len() <= MAX_COOKIE).ok_or(BeginFault::TooLarge)?;
+        Ok(NewSession { cookie: Secret::new(cookie), seconds: seconds as u64, ends: Timestamp(end.floor()) })
     }
 
     /// Who the cookie names. What a key may do is not in it: the caller asks the keys.
@@ -187,7 +233,7 @@ impl SessionStore {
         if claims.exp as f64 <= now.0 {
             return Err(SessionFault::Expired);
         }
-        if self.ended().contains_key(claims.sid.as_str()) {
+        if !self.stands(&claims.sid) {
             return Err(SessionFault::Revoked);
         }
         let (issuer, scopes, vms) = match claims.jwt {
@@ -200,6 +246,7 @@ impl SessionStore {
             issuer,
             scopes,
             vms: VmGrant::from_globs(vms),
+            basis: Basis { key_secret: claims.key, session: Some(claims.sid.into()) },
             expires_at: Some(Timestamp(claims.exp as f64)),
         })
     }
@@ -217,6 +264,8 @@ impl SessionStore {
             ended.remove(&first);
         }
         ended.insert(claims.sid.into(), claims.exp);
+        drop(ended);
+        self.changed.send_modify(|version| *version += 1);
     }
 
     fn read(&self, cookie: &str) -> Option<Claims> {
@@ -229,7 +278,7 @@ impl SessionStore {
         // Time is our argument, not the library's.
         rules.validate_exp = false;
         let secrets = self.secrets.load();
-        let mut read = secrets.verify.iter().map(|key| jsonwebtoken::decode::<Claims>(cookie, key, &rules));
+        let mut read = secrets.verify.iter().map(|(key, _)| jsonwebtoken::decode::<Claims>(cookie, key, &rules));
         read.find_map(|read| read.ok().map(|data| data.claims))
     }
 
@@ -247,8 +296,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{KeySet, Keys, new_key};
-    use super::{MAX_ENDED, SessionFault, SessionSecretError, SessionSecrets, SessionStore};
-    use crate::model::{Principal, PrincipalKind, Scope, Timestamp, VmGrant};
+    use super::{BeginFault, MAX_ENDED, SessionFault, SessionSecretError, SessionSecrets, SessionStore};
+    use crate::model::{Basis, Principal, PrincipalKind, Scope, Timestamp, VmGrant};
 
     const NOW: Timestamp = Timestamp(1000.0);
     const TTL: Duration = Duration::from_secs(3600);
@@ -294,7 +343,7 @@ mod tests {
 
         let (ending, _) = key(Some(later(60.0)));
         assert_eq!(store.begin(&ending, NOW).unwrap().seconds, 60);
-        assert!(store.begin(&ending, later(60.0)).is_none());
+        assert!(matches!(store.begin(&ending, later(60.0)), Err(BeginFault::Ended)));
     }
 
     #[test]
@@ -306,11 +355,13 @@ mod tests {
             issuer: Some("https://issuer.example".into()),
             scopes: [Scope::EventsRead, Scope::VncView].into_iter().collect(),
             vms: VmGrant::from_globs(["waa-*"]),
+            basis: Basis::default(),
             expires_at: Some(later(100.0)),
         };
         let cookie = store.begin(&token, NOW).unwrap().cookie;
         let named = store.principal(cookie.expose(), NOW).unwrap();
-        assert_eq!(named, Principal { kind: PrincipalKind::Session, ..token });
+        assert!(named.basis.session.is_some(), "it ends with its logout");
+        assert_eq!(named, Principal { kind: PrincipalKind::Session, basis: named.basis.clone(), ..token });
     }
 
     #[test]
@@ -351,7 +402,8 @@ mod tests {
             let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
             jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, &key).unwrap()
         };
-        let claims = |aud: &str| serde_json::json!({"aud": aud, "sid": "a", "exp": 2000, "sub": "k"});
+        let sid = format!("{}a", super::mark(secret.as_bytes()));
+        let claims = |aud: &str| serde_json::json!({"aud": aud, "sid": sid, "exp": 2000, "sub": "k"});
         use jsonwebtoken::Algorithm::{HS256, HS384};
         assert!(store.principal(&signed(claims("gatewatch:session"), HS256), NOW).is_ok());
         for other in [

@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{KeySet, new_key, require, session_routes};
+use super::{KeySet, SessionSecrets, new_key, require, session_routes};
 use crate::config::KeyEntry;
 use crate::edge::{Caller, Credentials, EdgeSettings, EdgeState, Keys, ProxyRules, layers};
 use crate::model::{Scope, Secret, Timestamp, VmGrant, VmName};
@@ -381,4 +381,56 @@ async fn g32_a_login_that_is_tried_too_often_is_not_looked_at_and_a_session_stay
     gate.counted("login", "throttled", 1);
     let kept = gate.get("/api/vms", &[("cookie", &cookie)]).await;
     assert_eq!(kept.status(), StatusCode::OK, "a neighbour's wrong key keeps nobody out who is in");
+}
+
+#[tokio::test]
+async fn g44_g49_what_a_session_was_made_into_ends_with_its_logout_and_with_its_secret() {
+    for by_logout in [true, false] {
+        let gate = gate();
+        let cookie = cookie(&gate.log_in(&[], FORM, format!("key={}", gate.key.expose())).await);
+        let own = [("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")];
+        let made = json_of(gate.send("POST", "/auth/ticket", &own, Body::empty()).await).await;
+        let now = Timestamp::from(SystemTime::now());
+        let named = gate.edge.sessions().principal(cookie.split_once('=').unwrap().1, now).unwrap();
+        let stream = gate.edge.renewed(&named, now).expect("a stream of the session stands");
+        let told = gate.edge.sessions().changes();
+        if by_logout {
+            assert_eq!(
+                gate.send("DELETE", "/auth/session", &own, Body::empty()).await.status(),
+                StatusCode::NO_CONTENT
+            );
+            assert!(told.has_changed().unwrap(), "whoever owns streams is told");
+        } else {
+            gate.edge.sessions().replace_secrets(SessionSecrets::random().0);
+        }
+        assert_eq!(gate.edge.renewed(&stream, now), None, "logout: {by_logout}");
+        let uri = format!("/api/benchmark-sse?ticket={}", made["ticket"].as_str().unwrap());
+        assert_eq!(gate.get(&uri, &[]).await.status(), StatusCode::UNAUTHORIZED, "logout: {by_logout}");
+    }
+}
+
+#[tokio::test]
+async fn g25_g49_a_session_ends_with_the_secret_of_the_key_that_opened_it() {
+    let gate = gate();
+    let cookie = cookie(&gate.log_in(&[], FORM, format!("key={}", gate.key.expose())).await);
+    let status = async || gate.get("/api/vms", &[("cookie", &cookie)]).await.status().as_u16();
+    let replace = |sha256| {
+        let entry = KeyEntry { sha256, ..gate.entry.clone() };
+        gate.edge.keys().replace(KeySet::new([entry]).unwrap());
+    };
+    replace(vec![[7; 32], gate.entry.sha256[0]]);
+    assert_eq!(status().await, 200, "while the key is rotated both open");
+    replace(vec![[7; 32]]);
+    assert_eq!(status().await, 401, "the old secret is no more, under whatever id");
+}
+
+#[tokio::test]
+async fn a_list_is_no_wish_for_a_ticket_and_two_credentials_of_a_login_are_told_of() {
+    let gate = gate();
+    assert_eq!(gate.ticket(json!([])).await.status().as_u16(), 422);
+    let bearer = gate.bearer();
+    let body = json!({"key": gate.key.expose()}).to_string();
+    let both = gate.log_in(&[("authorization", &bearer)], "application/json", body).await;
+    assert_eq!(both.status(), StatusCode::BAD_REQUEST);
+    gate.counted("several", "refused", 1);
 }

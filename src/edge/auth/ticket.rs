@@ -81,7 +81,7 @@ fn hash(text: &str) -> Hash {
 #[cfg(test)]
 mod tests {
     use super::{MAX_PER_PRINCIPAL, MAX_TICKETS, TTL, Tickets, TooManyTickets};
-    use crate::model::{Principal, PrincipalKind, Scope, Scopes, Timestamp, VmGrant, VmName};
+    use crate::model::{Basis, Principal, PrincipalKind, Scope, Scopes, Timestamp, VmGrant, VmName};
 
     const NOW: Timestamp = Timestamp(1000.0);
 
@@ -92,6 +92,7 @@ mod tests {
             issuer: None,
             scopes: [Scope::Admin].into_iter().collect(),
             vms: VmGrant::from_globs(["waa-*"]),
+            basis: Basis::default(),
             expires_at: None,
         }
     }

@@ -26,8 +26,8 @@ use crate::journal::{
     Commit, Committed, Journal, LiveReport, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus,
 };
 use crate::model::{
-    ActiveError, Change, ErrorCode, Principal, PrincipalKind, ProgressView, RunId, Scope, Stage, Timestamp, VmFacts,
-    VmGrant, VmId, VmName, VmView,
+    ActiveError, Basis, Change, ErrorCode, Principal, PrincipalKind, ProgressView, RunId, Scope, Stage, Timestamp,
+    VmFacts, VmGrant, VmId, VmName, VmView,
 };
 use crate::telemetry::hub::HubMetrics;
 
@@ -56,6 +56,7 @@ fn principal(name: &str, globs: &[&str]) -> Arc<Principal> {
         issuer: None,
         scopes: [Scope::EventsRead].into_iter().collect(),
         vms: VmGrant::from_globs(globs.iter().copied()),
+        basis: Basis::default(),
         expires_at: None,
     })
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::fault::TokenFault;
 use super::rules::Rules;
 use super::token::Object;
-use crate::model::{Principal, PrincipalKind, Scope, Timestamp, VmGrant};
+use crate::model::{Basis, Principal, PrincipalKind, Scope, Timestamp, VmGrant};
 
 /// How far clocks of issuers may be off, in seconds (G35).
 const LEEWAY: f64 = 30.0;
@@ -42,6 +42,7 @@ pub(super) fn principal(claims: &Object, rules: &Rules, now: Timestamp) -> Resul
         issuer: Some(Arc::clone(&rules.issuer)),
         scopes,
         vms,
+        basis: Basis::default(),
         expires_at: Some(expires_at),
     })
 }
