@@ -176,7 +176,7 @@ impl Issuers {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let oldest = remotes.iter().filter_map(|remote| remote.age()).max().unwrap_or_default();
+            let oldest = remotes.iter().map(|remote| remote.age()).max().unwrap_or_default();
             self.metrics.jwks_age.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
         }
     }

@@ -228,10 +228,28 @@ async fn g39_keys_outlive_an_issuer_that_is_down_for_a_day() {
 
     sleep(Duration::from_secs(70)).await;
     assert_eq!(fixture.outcome(ec).await, AuthOutcome::Unknown);
-    assert_eq!(fixture.metrics.jwks_age.get(), 0, "they are no longer in use");
+    sleep(Duration::from_secs(3600)).await;
+    let age = fixture.metrics.jwks_age.get();
+    assert!((90_000..90_100).contains(&age), "it grows when they are no longer in use too: {age}");
     fixture.says(Ok(set_of(&[ec.jwk()])));
     sleep(Duration::from_secs(301)).await;
     assert_eq!(fixture.outcome(ec).await, AuthOutcome::Ok);
+    sleep(Duration::from_secs(6)).await;
+    assert!(fixture.metrics.jwks_age.get() < 400);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn g39_keys_that_never_came_are_as_old_as_the_wait_for_them() {
+    let fixture = Fixture::start(Err("down"));
+    sleep(Duration::from_secs(1000)).await;
+    fixture.issuers.reload(std::slice::from_ref(&fixture.config)).unwrap();
+    sleep(Duration::from_secs(1000)).await;
+    let age = fixture.metrics.jwks_age.get();
+    assert!((1990..=2000).contains(&age), "{age}");
+    fixture.issuers.reload(&[]).unwrap();
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(fixture.metrics.jwks_age.get(), 0, "no issuer is fetched from");
     fixture.stop().await;
 }
 
