@@ -100,15 +100,15 @@ pub fn revoke_key(keys_file: &Path, id: &str, last: bool) -> Result<(), String> 
     })
 }
 
-/// Makes a new secret for the key `id` and gives the new key. The old one opens too until [`finish_rotation`].
+/// Makes a new secret for the key `id` and gives the new key. The old one opens too until [`finish_rotation`]. While the
+/// key is being rotated already, the newer of its secrets is replaced: nobody can tell whether it was seen.
 ///
 /// # Errors
 /// One readable line; nothing was written then.
 pub fn rotate_key(keys_file: &Path, id: &str) -> Result<Secret, String> {
     change_there(keys_file, |text| {
-        let [old] = hashes(text, id)?[..] else {
-            return Err(format!("{id:?} is being rotated already: drop its old secret with --finish first"));
-        };
+        // The last is the one that works where the key is used.
+        let [.., old] = hashes(text, id)?[..] else { return Err(format!("{id:?} has no secret")) };
         let (secret, new) = auth::new_secret(id);
         let after = KeysFile::with_hashes(text, id, &[new, old]).map_err(|error| error.to_string())?;
         Ok((after, secret))
@@ -233,10 +233,26 @@ mod tests {
         let new = rotate_key(&file, &id).unwrap();
         assert_eq!(id_of(&new), id);
         assert!(opens(&old) && opens(&new) && list_keys(&file).unwrap()[0].rotating);
-        assert!(rotate_key(&file, &id).unwrap_err().contains("--finish"));
         finish_rotation(&file, &id).unwrap();
         assert!(!opens(&old) && opens(&new) && !list_keys(&file).unwrap()[0].rotating);
         assert!(rotate_key(&file, "other").unwrap_err().contains("there is no key"));
+    }
+
+    #[test]
+    fn g25_a_secret_that_nobody_saw_is_replaced_and_the_old_one_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys.toml");
+        let old = make(&file, "a", "never").unwrap();
+        let id = id_of(&old);
+        let opens = |key: &Secret| {
+            let keys = Keys::new(super::super::keys::load_set(&file).unwrap());
+            keys.verify(key.expose(), Timestamp(0.0)).is_ok()
+        };
+        let unseen = rotate_key(&file, &id).unwrap();
+        let seen = rotate_key(&file, &id).unwrap();
+        assert!(opens(&old) && !opens(&unseen) && opens(&seen) && list_keys(&file).unwrap()[0].rotating);
+        finish_rotation(&file, &id).unwrap();
+        assert!(!opens(&old) && !opens(&unseen) && opens(&seen));
     }
 
     #[test]

@@ -22,7 +22,8 @@ enum KeyCommand {
     List(ListArgs),
     /// Take a key out of the keys file. Streams that it opened end within a second.
     Revoke(RevokeArgs),
-    /// Make a new secret for a key and show the key, this once. The old secret opens too until --finish.
+    /// Make a new secret for a key and show the key, this once. The old secret opens too until --finish; again before
+    /// that, it replaces the new secret, which may never have been seen, and not the old one.
     Rotate(RotateArgs),
 }
 
@@ -109,7 +110,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         KeyCommand::Rotate(rotate) => {
             let key = app::rotate_key(&rotate.file.keys_file, &rotate.id).map_err(Failure::Usage)?;
             show(key.expose(), &rotate.file.keys_file)?;
-            say_error("The old secret opens too, until you rotate with --finish.");
+            say_error(
+                "The old secret opens too, until you rotate with --finish. One of an earlier rotation that was \
+                 not finished opens no more.",
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -58,7 +58,7 @@ impl KeysFile {
         checked(new, &keys)
     }
 
-    /// `text` with `hashes` (one, or the new one and the one before it) as those of the key `id`.
+    /// `text` with `hashes` (one, or the newer one and then the older) as those of the key `id`.
     ///
     /// # Errors
     /// If `text` is no keys file, or has no key of this id.
@@ -200,6 +200,8 @@ mod tests {
         assert_eq!(KeysFile::parse(&rotated).unwrap()[1].sha256, [new, old]);
         let hex = |byte: &str| format!("\"{}\"", byte.repeat(32));
         assert_eq!(rotated, text.replace(&hex("0b"), &format!("[{}, {}]", hex("ee"), hex("0b"))));
+        let again = KeysFile::with_hashes(&rotated, "b", &[[0xdd; 32], old]).unwrap();
+        assert_eq!(again, rotated.replace(&hex("ee"), &hex("dd")));
         let finished = KeysFile::with_hashes(&rotated, "b", &[new]).unwrap();
         assert_eq!(finished, text.replace(&hex("0b"), &hex("ee")));
     }

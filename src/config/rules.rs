@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::model::disturbs_line;
+
 /// The longest text of any key that has no shorter limit, characters.
 const MAX_TEXT: usize = 500;
 /// The longest path on a VM, bytes (Linux's PATH_MAX with its final NUL).
@@ -25,10 +27,12 @@ pub(super) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// One line of text.
+/// One line of text, which is read in the order in which it is written wherever it is shown.
 pub(super) fn line(text: &str) -> Ruled<String> {
-    if text.trim().is_empty() || text.chars().any(char::is_control) || text.chars().count() > MAX_TEXT {
-        return Err(format!("is not 1 to {MAX_TEXT} characters without control characters"));
+    if text.trim().is_empty() || text.chars().any(disturbs_line) || text.chars().count() > MAX_TEXT {
+        return Err(format!(
+            "is not 1 to {MAX_TEXT} characters without control characters, line separators and marks of direction"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -134,4 +138,20 @@ pub(super) fn trusted_range(text: &str) -> Ruled<super::Cidr> {
         return Err("trusts everybody; name your load balancers' addresses".to_owned());
     }
     Ok(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+
+    #[test]
+    fn g25_a_line_is_read_as_it_is_written() {
+        for text in ["für Grafana", "team 1/2: \u{5d0}\u{5d1}", "🦀", &"x".repeat(500)] {
+            assert_eq!(line(text), Ok(text.to_owned()));
+        }
+        for c in "\n\u{1b}\u{85}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+            assert!(line(&format!("a{c}b")).is_err(), "{c:?}");
+        }
+        assert!(line(" ").is_err() && line(&"x".repeat(501)).is_err());
+    }
 }

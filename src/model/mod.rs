@@ -11,6 +11,7 @@ mod principal;
 mod report;
 mod secret;
 mod stage;
+mod text;
 mod time;
 mod view;
 mod vm;
@@ -27,6 +28,7 @@ pub use report::{
 };
 pub use secret::Secret;
 pub use stage::Stage;
+pub use text::disturbs_line;
 pub use time::Timestamp;
 pub use view::{ActiveError, ProgressView, TaskView, VmFacts, VmView};
 pub use vm::{InvalidHost, InvalidName, InvalidUser, LOCAL_VM, RegisteredVm, RunId, SshHost, SshUser, VmId, VmName};

@@ -7,6 +7,8 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::model::disturbs_line;
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -78,7 +80,7 @@ impl<W: Write> Write for OneLineWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.contains(must_escape) {
+        if line.contains(disturbs_line) {
             self.0.write_all(escape(line).as_bytes())?;
             self.0.write_all(b"\n")?;
         } else {
@@ -92,11 +94,6 @@ impl<W: Write> Write for OneLineWriter<W> {
     }
 }
 
-/// Control characters, and those that end a line or turn its direction in a viewer.
-fn must_escape(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Escapes as JSON does, so that the result stays JSON where it was.
 fn escape(line: &str) -> String {
     let mut escaped = String::with_capacity(line.len() + 16);
@@ -105,7 +102,7 @@ fn escape(line: &str) -> String {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
             '\t' => escaped.push_str("\\t"),
-            c if must_escape(c) => {
+            c if disturbs_line(c) => {
                 // Writing to a String cannot fail.
                 let _ = write!(escaped, "\\u{:04x}", u32::from(c));
             }
@@ -118,6 +115,7 @@ fn escape(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{LogFormat, check_level, filter, subscriber};
+    use crate::model::disturbs_line;
     use crate::telemetry::captured::Captured;
 
     fn logged(format: LogFormat, event: impl FnOnce()) -> String {
@@ -128,7 +126,7 @@ mod tests {
         captured.text()
     }
 
-    const NASTY: &str = "a\x1b[31mred\r\nERROR forged: line\u{85}\u{2028}\u{202e}\x00\t\x7f";
+    const NASTY: &str = "a\x1b[31mred\r\nERROR forged: line\u{85}\u{2028}\u{202e}\u{200f}\x00\t\x7f";
 
     #[test]
     fn g61_one_event_is_one_line_whatever_its_values() {
@@ -140,7 +138,7 @@ mod tests {
             });
             assert!(text.ends_with('\n'));
             let line = &text[..text.len() - 1];
-            assert!(!line.contains(super::must_escape), "{format:?}: {line:?}");
+            assert!(!line.contains(disturbs_line), "{format:?}: {line:?}");
             assert!(line.contains("forged"));
             if format == LogFormat::Json {
                 let parsed: serde_json::Value = serde_json::from_str(line).unwrap();

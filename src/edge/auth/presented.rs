@@ -4,7 +4,7 @@ use axum::extract::Query;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, Uri};
 
-use super::jwt::may_be_token;
+use super::jwt::holds_token;
 use super::keys::PREFIX;
 use crate::model::Secret;
 use crate::telemetry::AuthMethod;
@@ -12,7 +12,8 @@ use crate::telemetry::AuthMethod;
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Query keys under which people send credentials.
-const QUERY_KEYS: [&str; 4] = ["api_key", "key", "token", "access_token"];
+const QUERY_KEYS: [&str; 10] =
+    ["api_key", "apikey", "x-api-key", "key", "access_key", "token", "access_token", "jwt", "auth", "authorization"];
 
 /// The one credential of a request.
 #[derive(Debug)]
@@ -79,10 +80,7 @@ fn in_query(uri: &Uri) -> Result<Option<String>, Unfit> {
         // What cannot be read cannot be cleared.
         return Err(Unfit::InQuery);
     };
-    let credential = |text: &str| {
-        let text = text.trim_start();
-        text.starts_with(PREFIX) || may_be_token(text)
-    };
+    let credential = |text: &str| text.trim_start().starts_with(PREFIX) || holds_key(text) || holds_token(text);
     let mut ticket = None;
     for (key, value) in pairs {
         // One that stands before the `=` is no safer.
@@ -95,6 +93,16 @@ fn in_query(uri: &Uri) -> Result<Option<String>, Unfit> {
         }
     }
     Ok(ticket)
+}
+
+/// Whether a key stands anywhere in `text`: behind `Bearer`, in quotes, in an address.
+fn holds_key(text: &str) -> bool {
+    let one_more = |text: &str| text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    text.match_indices(PREFIX).any(|(at, _)| {
+        let id = &text[at + PREFIX.len()..];
+        let rest = id.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+        one_more(id) && rest.strip_prefix('_').is_some_and(one_more)
+    })
 }
 
 #[cfg(test)]
@@ -145,6 +153,47 @@ mod tests {
         for query in ["api_key=1", "KEY=1", "a=b&token=", "access_token=x", "vm=gw_a_b", "vm=%67w_a_b", "x=+gw_a_b"] {
             assert_eq!(shown(&format!("/?{query}"), &[]), Err(Unfit::InQuery), "{query}");
         }
+    }
+
+    #[test]
+    fn g41_a_credential_in_the_query_is_noticed_in_every_disguise() {
+        let token = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJ4In0.c2ln";
+        // `{ "alg":"none"}`, and one with a line break before and after the brace.
+        let (blank, breaks) = ("eyAiYWxnIjoibm9uZSJ9.e30.", "CnsKImFsZyI6Im5vbmUifQ.e30.");
+        for query in [
+            "x=Bearer%20gw_a_b".to_owned(),
+            "x=%22gw_a_b%22".to_owned(),
+            "x=a,gw_9_b".to_owned(),
+            "Bearer+gw_a_b=".to_owned(),
+            "next=/p?key%3Dgw_a_b".to_owned(),
+            format!("x=Bearer%20{token}"),
+            format!("x=%22{token}%22"),
+            format!("x=/cb%23t%3D{token}%26a"),
+            format!("x=a.{token}"),
+            format!("x={blank}"),
+            format!("x={breaks}"),
+            format!("bearer+{blank}=1"),
+        ] {
+            assert_eq!(shown(&format!("/?{query}"), &[]), Err(Unfit::InQuery), "{query}");
+        }
+        for name in ["apikey", "API_KEY", "Authorization", "x-api-key", "auth", "jwt", "access_key"] {
+            assert_eq!(shown(&format!("/?{name}=1"), &[]), Err(Unfit::InQuery), "{name}");
+        }
+        for query in [
+            "vm=waa-1",
+            "interval=5",
+            "lastEventId=k3J9-7.0",
+            "next=/a.b.c",
+            // Decodes to a `{` with no JSON behind it.
+            "next=https://example.co.uk/",
+            "vm=e.f.g&x=..&y=...",
+            "x=bgw_a&y=gw%20_a_b&z=agw__b",
+            "x=bearer",
+        ] {
+            assert_eq!(shown(&format!("/?{query}"), &[]), Ok(None), "{query}");
+        }
+        let ticket = Ok(Some((AuthMethod::Ticket, "gwt_a9".to_owned())));
+        assert_eq!(shown("/?ticket=gwt_a9&vm=waa-1", &[]), ticket);
     }
 
     #[test]

@@ -49,7 +49,7 @@ metrics! {
         attempts: CounterByPair<AuthMethod, AuthOutcome> = "gatewatch_auth_total", ["method", "outcome"];
         /// Fetches of the keys of JWT issuers, by outcome: ok, or failed and the keys from before stay.
         jwks_fetches: CounterBy<FetchOutcome> = "gatewatch_jwks_fetches_total", ["outcome"];
-        /// Age of the oldest set of issuer keys in use, in seconds; 0 without an issuer that is fetched from.
+        /// Age of the oldest set of issuer keys, in use or too old, in seconds; of one that never came, the wait for it; 0 without an issuer that is fetched from.
         jwks_age: Gauge = "gatewatch_jwks_age_seconds", [];
     }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::{IssuersError, TokenFault};
-use super::https::{Fetch, Https};
+use super::https::{Fetch, Https, MAX_CA_FILE};
 use super::remote::Remote;
 use super::ring::{MAX_SET, Ring};
 use super::rules::Rules;
@@ -55,6 +56,8 @@ type Set = HashMap<String, Arc<Issuer>>;
 struct Issuer {
     rules: Arc<Rules>,
     keys: Keys,
+    /// The hash of the file of CAs that keys are fetched with, if there is one.
+    cas: Option<[u8; 32]>,
 }
 
 #[derive(Debug)]
@@ -94,23 +97,28 @@ impl Issuers {
         }
     }
 
-    /// Reads the files of `configs`. Keys that were fetched stay for the issuers whose configuration did not change.
+    /// Reads the files of `configs`. Keys that were fetched stay for the issuers whose configuration did not change; if
+    /// their CAs did not either, so does when they are fetched next.
     ///
     /// # Errors
     /// As [`Issuers::load`].
     pub fn read(&self, configs: &[JwtConfig]) -> Result<IssuerSet, IssuersError> {
         let before = self.set.load();
         let read = |config: &JwtConfig| {
-            let issuer = Issuer::read(config, before.get(&config.issuer).map(AsRef::as_ref), &self.client)?;
-            Ok((config.issuer.clone(), Arc::new(issuer)))
+            Ok((config.issuer.clone(), Issuer::read(config, before.get(&config.issuer), &self.client)?))
         };
         configs.iter().map(read).collect::<Result<_, _>>().map(IssuerSet)
     }
 
     /// Puts other issuers in force.
     pub fn replace(&self, set: IssuerSet) {
-        self.set.store(Arc::new(set.0));
-        self.replaced.send_modify(|version| *version += 1);
+        let new = Arc::new(set.0);
+        let before = self.set.swap(Arc::clone(&new));
+        let stays = |issuer: &Arc<Issuer>| new.get(&*issuer.rules.issuer).is_some_and(|new| Arc::ptr_eq(new, issuer));
+        // Else nobody is told: a fetch that runs would begin anew, and one that is slow never end.
+        if remotes(&before).count() != remotes(&new).count() || !remotes(&before).all(stays) {
+            self.replaced.send_modify(|version| *version += 1);
+        }
     }
 
     /// Both in one: all of them, or an error and the old ones stay.
@@ -149,8 +157,9 @@ impl Issuers {
         let mut replaced = self.replaced.subscribe();
         loop {
             replaced.mark_unchanged();
-            let set = self.set.load_full();
-            let remotes: Vec<_> = set.values().filter_map(|issuer| issuer.remote()).collect();
+            // Not the whole set, which would keep secrets that are in force no more.
+            let issuers: Vec<_> = remotes(&self.set.load()).cloned().collect();
+            let remotes: Vec<_> = issuers.iter().filter_map(|issuer| issuer.remote()).collect();
             tokio::select! {
                 () = stop.cancelled() => return,
                 // The sender is `self`, which is here.
@@ -167,17 +176,31 @@ impl Issuers {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let oldest = remotes.iter().filter_map(|remote| remote.age()).max().unwrap_or_default();
+            let oldest = remotes.iter().map(|remote| remote.age()).max().unwrap_or_default();
             self.metrics.jwks_age.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
         }
     }
 }
 
+/// Those of `set` whose keys are fetched.
+fn remotes(set: &Set) -> impl Iterator<Item = &Arc<Issuer>> {
+    set.values().filter(|issuer| issuer.remote().is_some())
+}
+
+/// The hash of a file of CAs.
+fn hash_of(cas: &Path) -> Result<[u8; 32], String> {
+    let pem = read::file(cas, MAX_CA_FILE).map_err(|why| format!("{} {why}", cas.display()))?;
+    Ok(Sha256::digest(pem).into())
+}
+
 impl Issuer {
-    fn read(config: &JwtConfig, before: Option<&Self>, client: &Client) -> Result<Self, IssuersError> {
+    /// The issuer `before` itself, if it fetches its keys and neither its configuration nor its file of CAs has changed: a
+    /// reload for another reason asks no issuer anything.
+    fn read(config: &JwtConfig, before: Option<&Arc<Self>>, client: &Client) -> Result<Arc<Self>, IssuersError> {
         let rules = Arc::new(Rules::new(config)?);
         let wrong =
             |path: &PathBuf, why: String| IssuersError::File { issuer: config.issuer.clone(), path: path.clone(), why };
+        let mut cas = None;
         let keys = match &config.keys {
             JwtKeys::Secret(path) => {
                 Keys::Fixed(Ring::of_secret(&read::secret(path).map_err(|why| wrong(path, why))?, &rules))
@@ -187,13 +210,19 @@ impl Issuer {
                 Keys::Fixed(Ring::of_set(&bytes, &rules).map_err(|fault| wrong(path, fault.to_string()))?)
             }
             JwtKeys::Url { url, ca } => {
-                let source = client(url, ca.as_deref())
-                    .map_err(|why| IssuersError::Client { issuer: config.issuer.clone(), why })?;
-                let before = before.filter(|before| before.rules.config == *config).and_then(Self::remote);
+                let failed = |why| IssuersError::Client { issuer: config.issuer.clone(), why };
+                // Before the client reads the file: a change in between is then seen by the next reload.
+                cas = ca.as_deref().map(hash_of).transpose().map_err(failed)?;
+                let before = before.filter(|before| before.rules.config == *config);
+                if let Some(same) = before.filter(|before| before.cas == cas) {
+                    return Ok(Arc::clone(same));
+                }
+                let source = client(url, ca.as_deref()).map_err(failed)?;
+                let before = before.and_then(|before| before.remote());
                 Keys::Remote(Box::new(Remote::new(Arc::clone(&rules), source, before)))
             }
         };
-        Ok(Self { rules, keys })
+        Ok(Arc::new(Self { rules, keys, cas }))
     }
 
     fn remote(&self) -> Option<&Remote> {

@@ -18,7 +18,7 @@ mod token;
 
 pub use fault::{IssuersError, TokenFault};
 pub use issuers::{IssuerSet, Issuers};
-pub(super) use token::{looks_like_token, may_be_token};
+pub(super) use token::{holds_token, looks_like_token};
 
 #[cfg(test)]
 mod tests;

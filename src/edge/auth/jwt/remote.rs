@@ -35,6 +35,8 @@ const RETRY_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Remote {
     rules: Arc<Rules>,
     source: Box<dyn Fetch>,
+    /// Since when keys are wanted.
+    since: Instant,
     kept: ArcSwapOption<Kept>,
     plan: Mutex<Plan>,
     wanted: Notify,
@@ -66,6 +68,7 @@ impl Remote {
         Self {
             rules,
             source,
+            since: before.map_or_else(Instant::now, |before| before.since),
             kept: ArcSwapOption::new(before.and_then(|before| before.kept.load_full())),
             plan: Mutex::new(Plan { due: Instant::now(), busy: true, caused, failures: 0 }),
             wanted: Notify::new(),
@@ -78,9 +81,10 @@ impl Remote {
         self.kept.load().as_ref().filter(|kept| kept.at.elapsed() < STALE_MAX).map(|kept| Arc::clone(&kept.ring))
     }
 
-    /// How old the keys are, if they are still used.
-    pub(super) fn age(&self) -> Option<Duration> {
-        self.kept.load().as_ref().map(|kept| kept.at.elapsed()).filter(|age| *age < STALE_MAX)
+    /// How old the keys are, used or not; without any, how long they have been waited for. It must not fall while the
+    /// issuer is down (G39).
+    pub(super) fn age(&self) -> Duration {
+        self.kept.load().as_ref().map_or(self.since, |kept| kept.at).elapsed()
     }
 
     /// For a token whose key is unknown: waits for the fetch that runs, or causes one if that is allowed now, and returns

@@ -18,17 +18,29 @@ pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// What a token is for, in its `typ` (RFC 7519, 5.1; RFC 9068, 2.1).
 const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 
-/// How every JOSE header in base64url begins: `{"`.
-const BEGINNING: &str = "eyJ";
-
 /// Whether `text` has the three parts of a signed token.
 pub(in crate::edge::auth) fn looks_like_token(text: &str) -> bool {
     text.bytes().filter(|b| *b == b'.').count() == 2
 }
 
-/// Whether `text` could be a token, signed or encrypted: what must not stand in an address (G42).
-pub(in crate::edge::auth) fn may_be_token(text: &str) -> bool {
-    text.starts_with(BEGINNING) && text.bytes().filter(|b| *b == b'.').count() >= 2
+/// Whether what could be a token, signed or encrypted, stands anywhere in `text`: behind `Bearer`, in quotes, in an
+/// address. It must not stand in one (G42).
+pub(in crate::edge::auth) fn holds_token(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.split(|c| !inner(c)).any(|run| {
+        let parts: Vec<&str> = run.split('.').collect();
+        parts.windows(3).any(|three| may_be_header(three[0]))
+    })
+}
+
+/// Whether `part` decodes to what begins as a JSON object with a member. The brace alone is not enough: `exam` of
+/// `example.co.uk` has it.
+fn may_be_header(part: &str) -> bool {
+    // Filled up, because how it begins is all that counts.
+    let whole = format!("{part:A<0$}", part.len().next_multiple_of(4));
+    let Ok(bytes) = URL_SAFE_NO_PAD.decode(whole) else { return false };
+    let member = bytes.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    member.is_some_and(|member| member.starts_with(b"\""))
 }
 
 /// A token that was read but not verified. What it claims comes out of it with its signature alone ([`super::ring`]).

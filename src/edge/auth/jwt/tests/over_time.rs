@@ -228,10 +228,28 @@ async fn g39_keys_outlive_an_issuer_that_is_down_for_a_day() {
 
     sleep(Duration::from_secs(70)).await;
     assert_eq!(fixture.outcome(ec).await, AuthOutcome::Unknown);
-    assert_eq!(fixture.metrics.jwks_age.get(), 0, "they are no longer in use");
+    sleep(Duration::from_secs(3600)).await;
+    let age = fixture.metrics.jwks_age.get();
+    assert!((90_000..90_100).contains(&age), "it grows when they are no longer in use too: {age}");
     fixture.says(Ok(set_of(&[ec.jwk()])));
     sleep(Duration::from_secs(301)).await;
     assert_eq!(fixture.outcome(ec).await, AuthOutcome::Ok);
+    sleep(Duration::from_secs(6)).await;
+    assert!(fixture.metrics.jwks_age.get() < 400);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn g39_keys_that_never_came_are_as_old_as_the_wait_for_them() {
+    let fixture = Fixture::start(Err("down"));
+    sleep(Duration::from_secs(1000)).await;
+    fixture.issuers.reload(std::slice::from_ref(&fixture.config)).unwrap();
+    sleep(Duration::from_secs(1000)).await;
+    let age = fixture.metrics.jwks_age.get();
+    assert!((1990..=2000).contains(&age), "{age}");
+    fixture.issuers.reload(&[]).unwrap();
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(fixture.metrics.jwks_age.get(), 0, "no issuer is fetched from");
     fixture.stop().await;
 }
 
@@ -273,6 +291,54 @@ async fn g40_what_is_no_good_set_replaces_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn g38_reloads_neither_ask_an_issuer_that_is_down_more_often_nor_end_a_fetch() {
+    let ec = &signers().1;
+    let fixture = Fixture::start(Err("down"));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(60) {
+        sleep(Duration::from_millis(500)).await;
+        fixture.issuers.reload(std::slice::from_ref(&fixture.config)).unwrap();
+    }
+    // Without reloads at 0, 1, 3, 7, 15, 31 s with the shortest pauses.
+    assert!((4..=7).contains(&fixture.fetches()), "{}", fixture.fetches());
+
+    fixture.says(Ok(set_of(&[ec.jwk()])));
+    fixture.answers_after(Duration::from_secs(2));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(130) {
+        sleep(Duration::from_secs(1)).await;
+        fixture.issuers.reload(std::slice::from_ref(&fixture.config)).unwrap();
+    }
+    assert_eq!(fixture.metrics.jwks_fetches.of(FetchOutcome::Ok).get(), 1);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn g63_a_reload_fetches_again_when_the_file_of_cas_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ec, ca) = (&signers().1, dir.path().join("ca.pem"));
+    std::fs::write(&ca, "one").unwrap();
+    let fixture = Fixture::with_key(ec);
+    let JwtKeys::Url { url, .. } = fixture.config.keys.clone() else { panic!("no URL") };
+    let config = JwtConfig { keys: JwtKeys::Url { url, ca: Some(ca.clone()) }, ..fixture.config.clone() };
+    let mut asked = Vec::new();
+    for text in ["one", "one", "two", "two"] {
+        std::fs::write(&ca, text).unwrap();
+        fixture.issuers.reload(std::slice::from_ref(&config)).unwrap();
+        sleep(Duration::from_secs(1)).await;
+        asked.push(fixture.fetches());
+        assert_eq!(fixture.outcome(ec).now_or_never(), Some(AuthOutcome::Ok));
+    }
+    // The first counts the configuration without CAs too, if the task came so far as to ask it.
+    let first = asked[0];
+    assert_eq!(asked, [first, first, first + 1, first + 1]);
+    std::fs::remove_file(&ca).unwrap();
+    assert!(fixture.issuers.reload(&[config]).is_err());
+    assert_eq!(fixture.outcome(ec).now_or_never(), Some(AuthOutcome::Ok));
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn g63_a_reload_keeps_fetched_keys_where_nothing_changed() {
     let ec = &signers().1;
     let fixture = Fixture::with_key(ec);
@@ -281,11 +347,12 @@ async fn g63_a_reload_keeps_fetched_keys_where_nothing_changed() {
     fixture.issuers.reload(std::slice::from_ref(&fixture.config)).unwrap();
     assert_eq!(fixture.outcome(ec).now_or_never(), Some(AuthOutcome::Ok));
     sleep(Duration::from_secs(1)).await;
-    assert!(fixture.fetches() >= 2, "the task that fetches has noticed");
+    assert_eq!(fixture.fetches(), 1, "nothing changed, so nothing is fetched");
 
     let stricter = JwtConfig { audience: vec!["other".to_owned()], ..fixture.config.clone() };
     fixture.issuers.reload(&[stricter]).unwrap();
     assert_eq!(fixture.outcome(ec).await, AuthOutcome::Unknown, "keys go with the rules that they were read by");
+    assert!(fixture.fetches() >= 2, "the task that fetches has noticed");
     fixture.issuers.reload(&[]).unwrap();
     assert_eq!(fixture.outcome(ec).await, AuthOutcome::Unknown);
     fixture.stop().await;
