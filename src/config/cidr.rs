@@ -4,7 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A range such as `10.0.0.0/8` or `2001:db8::/32`; a single address is a range of one.
+/// The bits that an IPv4 address written as IPv6 (`::ffff:10.0.0.1`) has before it.
+const MAPPED: u8 = 96;
+
+/// A range such as `10.0.0.0/8` or `2001:db8::/32`; a single address is a range of one. One of IPv4 addresses written
+/// as IPv6 (`::ffff:10.0.0.0/104`) is the range of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {
     network: IpAddr,
@@ -12,6 +16,11 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// Whether it holds addresses of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.network.is_ipv4()
+    }
+
     /// How many leading bits are fixed: 0 to 32, or 0 to 128.
     pub fn prefix(&self) -> u8 {
         self.prefix
@@ -61,6 +70,11 @@ impl FromStr for Cidr {
         if bits.trailing_zeros().min(u32::from(width)) < free {
             return Err(format!("has bits set after its first {prefix}: a range is written by its first address"));
         }
+        if network.is_ipv6() && network.to_canonical().is_ipv4() {
+            // Peers are compared as IPv4, so it would hold nobody.
+            let prefix = prefix.checked_sub(MAPPED).ok_or_else(|| NOT.to_owned())?;
+            return Ok(Self { network: network.to_canonical(), prefix });
+        }
         Ok(Self { network, prefix })
     }
 }
@@ -90,6 +104,11 @@ mod tests {
             ("2001:db8::/32", "2001:db8:ffff::", true),
             ("2001:db8::/32", "2001:db9::", false),
             ("2001:db8::1", "2001:db8::1", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.0.0.0", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:0.0.0.0/96", "203.0.113.9", true),
         ] {
             let range: Cidr = range.parse().expect("a range");
             assert_eq!(range.contains(address.parse().expect("an address")), held, "{range} {address}");
@@ -109,6 +128,10 @@ mod tests {
             "::/129",
             "a/8",
             "10.0.0/8",
+            "::ffff:0.0.0.0/95",
+            "::ffff:0:0/80",
+            "::ffff:10.0.0.1/104",
+            "::ffff:10.0.0.0/129",
             "10.0.0.0/8 ",
         ] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad:?}");

@@ -131,11 +131,20 @@ pub(super) fn origin(text: &str) -> Ruled<String> {
     Ok(text.to_owned())
 }
 
-/// A range of peers to believe. One that holds everybody trusts everybody's word about who they are (G7).
+/// The widest range of IPv4 peers to believe: the widest private network.
+const WIDEST_IPV4: u8 = 8;
+/// The widest range of IPv6 peers to believe: wider than what any one network is given.
+const WIDEST_IPV6: u8 = 16;
+
+/// A range of peers to believe. One that holds everybody trusts everybody's word about who they are (G7), and two halves
+/// are everybody again.
 pub(super) fn trusted_range(text: &str) -> Ruled<super::Cidr> {
     let range: super::Cidr = text.parse()?;
     if range.prefix() == 0 {
         return Err("trusts everybody; name your load balancers' addresses".to_owned());
+    }
+    if range.prefix() < if range.is_ipv4() { WIDEST_IPV4 } else { WIDEST_IPV6 } {
+        return Err("trusts nearly everybody; name your load balancers' addresses".to_owned());
     }
     Ok(range)
 }

@@ -194,6 +194,12 @@ fn g7_nobody_is_believed_by_default_and_everybody_cannot_be() {
         let errors = proxy(&format!("proxy.trusted = [\"10.0.0.0/8\", \"{everybody}\"]")).expect_err("a mistake");
         assert!(errors.to_string().contains("trusts everybody"), "{errors}");
     }
+    // Two halves are everybody again.
+    for most in ["0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/7", "::/1", "8000::/1", "2000::/15", "::ffff:0.0.0.0/97"] {
+        let errors = proxy(&format!("proxy.trusted = [\"{most}\"]")).expect_err("a mistake");
+        assert!(errors.to_string().contains("trusts nearly everybody"), "{errors}");
+    }
+    assert!(proxy("proxy.trusted = [\"10.0.0.0/8\", \"2001::/16\"]").is_ok());
     assert!(proxy("proxy = { trusted = \"10.0.0.0/8\", protocol = \"required\" }").is_ok());
     assert!(proxy("proxy.protocol = \"required\"").is_err(), "nobody could connect");
 }

@@ -18,6 +18,12 @@ use super::request::Lend;
 use crate::model::{ClientKey, Peer};
 use crate::telemetry::{HandshakeOutcome, Limit, ProxyOutcome, ServerMetrics};
 
+/// For how long a peer may acknowledge nothing that was sent to it. Without this the kernel tries for about 15 minutes,
+/// and a peer whose network is gone holds its place for as long (G47). The kernel also counts while a peer's window is
+/// closed, so it is longer than the 60 s after which the hub cuts a reader that takes nothing: only the hub names it.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(65);
+
 type Accepted<T, S> = Pin<Box<dyn Future<Output = io::Result<(T, S)>> + Send>>;
 
 /// Lets a connection in or closes it, before anything else is done for it; and gives its requests what they need.
@@ -65,6 +71,8 @@ impl Gate {
         };
         // A frame must not wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
+        #[cfg(target_os = "linux")]
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED.as_millis().try_into().unwrap_or(u32::MAX))?;
         let connection = Connection::default();
         let guarded = Guarded::new(stream, peer, self.guard, connection.clone(), slot, self.metrics);
         Ok((guarded, Lend { inner, connection, peer }))
@@ -141,5 +149,33 @@ fn outcome(error: &io::Error) -> HandshakeOutcome {
         }
         Some(rustls::Error::InvalidMessage(_)) => HandshakeOutcome::NotTls,
         _ => HandshakeOutcome::Failed,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[tokio::test]
+    async fn g47_the_kernel_gives_up_a_peer_that_acknowledges_nothing_but_not_before_the_hub_names_a_reader() {
+        let Metrics { server: metrics, limits, .. } = Metrics::new();
+        let minute = Duration::from_secs(60);
+        let gate = Gate {
+            caps: ConnectionCaps::new(1, 1, limits),
+            proxy: ProxySettings::none(),
+            proxy_header: minute,
+            guard: GuardLimits { write_stall: minute, idle: minute },
+            metrics,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (guarded, _) = gate.let_in(stream, ()).await.unwrap();
+        let given = rustix::net::sockopt::tcp_user_timeout(guarded.get_ref()).unwrap();
+        assert_eq!(given, 65_000, "in milliseconds");
+        assert!(Duration::from_millis(given.into()) > crate::hub::HubConfig::default().stall);
     }
 }

@@ -17,7 +17,10 @@ pub struct Connection(Arc<Shared>);
 struct Shared {
     cut: AtomicBool,
     in_flight: AtomicUsize,
-    ended: AtomicUsize,
+    /// Of these, the whole answers that are not taken yet.
+    owed: AtomicUsize,
+    /// Another number after each step of an answer, and after the end of each.
+    steps: AtomicUsize,
     waker: AtomicWaker,
 }
 
@@ -40,21 +43,72 @@ impl Connection {
         InFlight(self.clone())
     }
 
-    /// If no request is under way now and there was one: how many have ended, which is another number after each.
-    pub(super) fn idle(&self) -> Option<usize> {
-        let ended = self.0.ended.load(Ordering::Acquire);
-        (ended > 0 && self.0.in_flight.load(Ordering::Acquire) == 0).then_some(ended)
+    /// Why nothing goes on here, if so.
+    pub(super) fn pause(&self) -> Option<Pause> {
+        let after = self.0.steps.load(Ordering::Acquire);
+        if self.0.owed.load(Ordering::Acquire) > 0 {
+            Some(Pause { why: Why::Untaken, after })
+        } else if after > 0 && self.0.in_flight.load(Ordering::Acquire) == 0 {
+            Some(Pause { why: Why::Idle, after })
+        } else {
+            None
+        }
     }
+}
+
+/// A time in which nothing goes on; it is another one, and another value, after each step of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub(super) why: Why,
+    after: usize,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its peer, to take a whole answer.
+    Untaken,
+    /// The next request.
+    Idle,
 }
 
 /// One request, from its head to the last of its answer.
 #[derive(Debug)]
 pub(super) struct InFlight(Connection);
 
+impl InFlight {
+    /// Its answer is whole and waits for nothing but the peer, until what this gives is dropped.
+    pub(super) fn owe(&self) -> Owed {
+        if self.0.0.owed.fetch_add(1, Ordering::AcqRel) == 0 {
+            // The timer is set by the task that reads.
+            self.0.0.waker.wake();
+        }
+        Owed(self.0.clone())
+    }
+}
+
+/// A whole answer that the peer has yet to take.
+#[derive(Debug)]
+pub(super) struct Owed(Connection);
+
+impl Owed {
+    /// Some of it goes to the peer.
+    pub(super) fn step(&self) {
+        self.0.0.steps.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.step();
+        self.0.0.owed.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         let shared = &self.0.0;
-        shared.ended.fetch_add(1, Ordering::AcqRel);
+        shared.steps.fetch_add(1, Ordering::AcqRel);
         if shared.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             // The timer of idle connections is set by the task that reads.
             shared.waker.wake();

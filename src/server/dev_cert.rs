@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ const VALIDITY: time::Duration = time::Duration::days(397);
 const BACKDATED: time::Duration = time::Duration::hours(1);
 /// What must be left for a kept certificate to be used again.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The key's mode.
+const KEY_MODE: u32 = 0o600;
+/// The bits of a mode that let others at a file.
+const OTHERS: u32 = 0o077;
 
 /// Where the development certificate lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,8 @@ pub struct DevCertificate {
     pub key: PathBuf,
 }
 
-/// The development certificate in `dir`, made if there is none that is good for the next 30 days.
+/// The development certificate in `dir`, made if there is none that is good for the next 30 days, or if others
+/// could read its key.
 ///
 /// The leaf is for `localhost`, 127.0.0.1, ::1 and the name of this machine. The CA may sign for these alone and for no
 /// other CA, and its key is never written: nobody can sign a second leaf with a CA that somebody came to trust.
@@ -69,9 +74,14 @@ fn names() -> Vec<ServerName<'static>> {
     names
 }
 
-/// Whether the files are there, belong together and hold for every name 30 days from now, as a client would see it.
+/// Whether the files are there, the key is its owner's alone, and they belong together and hold for every name 30 days from now, as a client would see it.
 fn still_good(files: &DevCertificate, names: &[ServerName<'_>]) -> Result<(), String> {
     let text = |error: TlsError| error.to_string();
+    let mode = fs::metadata(&files.key).map_err(|error| error.to_string())?.permissions().mode();
+    if mode & OTHERS != 0 {
+        // Whoever read it has it: a narrower mode would not take it back.
+        return Err(format!("others can read the key: it has mode {:04o}", mode & 0o7777));
+    }
     let ca = read_chain(&files.ca).map_err(text)?;
     let chain = read_chain(&files.cert).map_err(text)?;
     let key = read_key(&files.key).map_err(text)?;
@@ -101,7 +111,7 @@ fn make(dir: &Path, files: &DevCertificate, names: &[ServerName<'_>]) -> Result<
     let failed = |error: std::io::Error| error.to_string();
     fs::create_dir_all(dir).map_err(failed)?;
     // A crash between two of these leaves a pair that does not match, and the next start makes it anew.
-    write(&files.key, &key.serialize_pem(), 0o600).map_err(failed)?;
+    write(&files.key, &key.serialize_pem(), KEY_MODE).map_err(failed)?;
     write(&files.cert, &leaf.pem(), 0o644).map_err(failed)?;
     write(&files.ca, &ca.pem(), 0o644).map_err(failed)
 }

@@ -1,4 +1,5 @@
-//! The bounds that hyper has not: on a peer that takes no bytes (G51), and on an idle HTTP/2 connection (G53).
+//! The bounds that hyper has not: on a peer that takes no bytes or asks for none (G51), and on an idle HTTP/2 connection
+//! (G53).
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -11,21 +12,23 @@ use tokio::time::Sleep;
 
 use super::Connection;
 use super::caps::Slot;
+use super::connection::{Pause, Why};
 use crate::model::Peer;
 use crate::telemetry::ServerMetrics;
 
 /// The bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GuardLimits {
-    /// For a write of which the peer takes no byte.
+    /// For a write of which the peer takes no byte, and for a whole answer of which it asks for none.
     pub(super) write_stall: Duration,
     /// From the end of the last request to the next. HTTP/1 has a shorter one of its own.
     pub(super) idle: Duration,
 }
 
-/// A connection that fails once a write has been pending, or no request was under way, for too long.
+/// A connection that fails once a write has been pending, a whole answer was not taken, or no request was under way, for
+/// too long.
 ///
-/// Timers exist only while a write is stalled or nothing is under way: a connection whose peer reads a stream costs
+/// Timers exist only in such times: a connection whose peer reads a stream costs
 /// nothing. The connection's place under the caps and in the gauge of open connections lives here too, so that it ends
 /// with the socket.
 #[derive(Debug)]
@@ -34,17 +37,16 @@ pub(super) struct Guarded<I> {
     peer: Peer,
     limits: GuardLimits,
     stalled: Option<Pin<Box<Sleep>>>,
-    idle: Option<Idle>,
+    paused: Option<Paused>,
     connection: Connection,
     metrics: ServerMetrics,
     _slot: Slot,
 }
 
-/// Since when nothing is under way.
+/// How long nothing may go on.
 #[derive(Debug)]
-struct Idle {
-    /// How many requests had ended by then; another number means another pause.
-    after: usize,
+struct Paused {
+    pause: Pause,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -58,7 +60,12 @@ impl<I> Guarded<I> {
         metrics: ServerMetrics,
     ) -> Self {
         metrics.connections.inc();
-        Self { inner, peer, limits, stalled: None, idle: None, connection, metrics, _slot: slot }
+        Self { inner, peer, limits, stalled: None, paused: None, connection, metrics, _slot: slot }
+    }
+
+    #[cfg(test)]
+    pub(super) fn get_ref(&self) -> &I {
+        &self.inner
     }
 
     /// An error if the connection is to end.
@@ -69,23 +76,39 @@ impl<I> Guarded<I> {
         Ok(())
     }
 
-    /// An error if nothing was under way for too long. The last of an answer may still be on its way to a slow reader
-    /// then, as much of it as buffers hold.
+    /// An error if nothing went on for too long. The last of an answer may still be on its way to a slow reader of an
+    /// idle connection, as much of it as buffers hold.
+    ///
+    /// An HTTP/2 peer that grants no window leaves no write pending, and its requests stay under way.
     fn in_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(after) = self.connection.idle() else {
-            self.idle = None;
+        let Some(pause) = self.connection.pause() else {
+            self.paused = None;
             return Ok(());
         };
-        let limit = self.limits.idle;
-        let idle = match self.idle.take().filter(|idle| idle.after == after) {
-            Some(idle) => idle,
-            None => Idle { after, timer: Box::pin(tokio::time::sleep(limit)) },
+        let limit = match pause.why {
+            Why::Untaken => self.limits.write_stall,
+            Why::Idle => self.limits.idle,
         };
-        if self.idle.insert(idle).timer.as_mut().poll(cx).is_pending() {
+        let paused = match self.paused.take().filter(|paused| paused.pause == pause) {
+            Some(paused) => paused,
+            None => Paused { pause, timer: Box::pin(tokio::time::sleep(limit)) },
+        };
+        if self.paused.insert(paused).timer.as_mut().poll(cx).is_pending() {
             return Ok(());
+        }
+        if pause.why == Why::Untaken {
+            return Err(self.takes_nothing());
         }
         tracing::debug!(peer = %self.peer.address(), ?limit, "connection closed: it is idle");
         Err(io::Error::new(io::ErrorKind::TimedOut, "the connection is idle"))
+    }
+
+    /// The error for a peer that took nothing for too long.
+    fn takes_nothing(&self) -> io::Error {
+        let limit = self.limits.write_stall;
+        self.metrics.write_stalls.inc();
+        tracing::info!(peer = %self.peer.address(), ?limit, "connection closed: its peer takes no bytes");
+        io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes")
     }
 
     /// Passes on what a write said, and fails it instead if it has been pending for too long.
@@ -98,9 +121,7 @@ impl<I> Guarded<I> {
         let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(timer.as_mut().poll(cx));
         self.stalled = None;
-        self.metrics.write_stalls.inc();
-        tracing::info!(peer = %self.peer.address(), ?limit, "connection closed: its peer takes no bytes");
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes")))
+        Poll::Ready(Err(self.takes_nothing()))
     }
 }
 
@@ -245,16 +266,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn g51_a_connection_whose_answers_are_taken_now_and_then_is_kept_and_then_closed() {
+        let Both { mut guarded, client: _client, connection, metrics } = guarded();
+        let mut byte = [0];
+        let began = Instant::now();
+        let (read, _) = tokio::join!(guarded.read(&mut byte), async {
+            let stream = connection.begin();
+            tokio::time::sleep(10 * LIMIT).await;
+            let (first, second) = (connection.begin(), connection.begin());
+            let owed = (first.owe(), second.owe());
+            tokio::time::sleep(LIMIT - SECOND).await;
+            owed.0.step();
+            tokio::time::sleep(LIMIT - SECOND).await;
+            drop((owed.0, first));
+            (stream, owed.1, second)
+        });
+        assert_eq!(read.map_err(|error| error.kind()), Err(std::io::ErrorKind::TimedOut));
+        // The reader sees a step when it is next woken.
+        let least = 10 * LIMIT + 2 * (LIMIT - SECOND) + LIMIT;
+        assert!((least..=least + 2 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert_eq!(metrics.write_stalls.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn g53_an_open_stream_costs_no_timer() {
         let Both { mut guarded, mut client, connection, .. } = guarded();
         let mut byte = [0];
         drop(connection.begin());
         client.write_all(b"a").await.unwrap();
         guarded.read_exact(&mut byte).await.unwrap();
-        assert!(guarded.idle.is_some());
+        assert!(guarded.paused.is_some());
         let _stream = connection.begin();
         client.write_all(b"b").await.unwrap();
         guarded.read_exact(&mut byte).await.unwrap();
-        assert!(guarded.idle.is_none() && guarded.stalled.is_none());
+        assert!(guarded.paused.is_none() && guarded.stalled.is_none());
     }
 }

@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use http::{Request, Response};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tower::Service;
 
 use super::Connection;
-use super::connection::InFlight;
+use super::connection::{InFlight, Owed};
 use crate::model::Peer;
 
 /// Gives each request its [`Connection`] and [`Peer`], and counts it until its answer's body is dropped.
@@ -39,7 +39,7 @@ where
         request.extensions_mut().insert(self.connection.clone());
         request.extensions_mut().insert(self.peer);
         let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| UnderWay { body, _in_flight: in_flight })) })
+        Box::pin(async move { Ok(answer.await?.map(|body| UnderWay::new(body, in_flight))) })
     }
 }
 
@@ -47,7 +47,17 @@ where
 #[derive(Debug)]
 pub(super) struct UnderWay {
     body: Body,
+    /// For a body of known size, which is all there. One of another kind is a stream of events, which may rest and which
+    /// the hub ends.
+    owed: Option<Owed>,
     _in_flight: InFlight,
+}
+
+impl UnderWay {
+    fn new(body: Body, in_flight: InFlight) -> Self {
+        let whole = !body.is_end_stream() && body.size_hint().exact().is_some();
+        Self { body, owed: whole.then(|| in_flight.owe()), _in_flight: in_flight }
+    }
 }
 
 impl http_body::Body for UnderWay {
@@ -55,6 +65,9 @@ impl http_body::Body for UnderWay {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(owed) = &self.owed {
+            owed.step();
+        }
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

@@ -20,7 +20,8 @@ fn the_development_certificate_is_kept_while_it_is_good_and_replaced_when_it_is_
     assert_eq!(dev_certificate(dir.path()).unwrap(), cert);
     assert_eq!(read(), first, "kept");
 
-    let damages: [(&str, &dyn Fn()); 3] = [
+    let mode = |mode| fs::set_permissions(&cert.key, fs::Permissions::from_mode(mode)).unwrap();
+    let damages: [(&str, &dyn Fn()); 5] = [
         ("a key that is gone", &|| fs::remove_file(&cert.key).unwrap()),
         ("a leaf of another CA", &|| {
             fs::write(&cert.ca, {
@@ -29,6 +30,8 @@ fn the_development_certificate_is_kept_while_it_is_good_and_replaced_when_it_is_
             })
             .unwrap()
         }),
+        ("a key that its group can read", &|| mode(0o640)),
+        ("a key that everybody can read", &|| mode(0o604)),
         ("a file cut short", &|| fs::write(&cert.cert, "-----BEGIN CERT").unwrap()),
     ];
     for (what, damage) in damages {
@@ -36,6 +39,7 @@ fn the_development_certificate_is_kept_while_it_is_good_and_replaced_when_it_is_
         let before = fs::read_to_string(&cert.ca).unwrap();
         dev_certificate(dir.path()).unwrap();
         assert_ne!(fs::read_to_string(&cert.ca).unwrap(), before, "{what}");
+        assert_eq!(fs::metadata(&cert.key).unwrap().permissions().mode() & 0o777, 0o600, "{what}");
         tls(&cert);
     }
 }

@@ -7,10 +7,14 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// The setting of RFC 9113, section 6.5.2.
+const INITIAL_WINDOW_SIZE: u16 = 4;
 /// The error code of RFC 9113, section 7.
 const ENHANCE_YOUR_CALM: u32 = 11;
 /// How often an attack is tried; far more than a server may put up with.
@@ -131,4 +135,44 @@ async fn g54_one_connection_has_at_most_a_hundred_requests_and_16_kib_of_head() 
         found.map(|entry| u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]))
     };
     assert_eq!((setting(3), setting(6)), (Some(100), Some(16 * 1024)));
+}
+
+/// Asks for `path` many times, takes not a byte of the answers and answers every ping; gives how long the server bore it.
+async fn take_nothing(server: &Running, path: &str) -> Duration {
+    let began = Instant::now();
+    let no_window = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &0_u32.to_be_bytes()].concat();
+    let mut said = [PREFACE, &frame(SETTINGS, 0, 0, &no_window)].concat();
+    for n in 0..99 {
+        said.extend(frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &head(GET, path)));
+    }
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    stream.write_all(&said).await.unwrap();
+    loop {
+        let mut begin = [0; 9];
+        if stream.read_exact(&mut begin).await.is_err() {
+            return began.elapsed();
+        }
+        let mut payload = vec![0; u32::from_be_bytes([0, begin[0], begin[1], begin[2]]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        if begin[3] == PING && begin[4] & ACK == 0 {
+            // The server may be gone by now, which the next read sees.
+            let _ = stream.write_all(&frame(PING, ACK, 0, &payload)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn g51_a_client_that_grants_no_window_does_not_hold_its_connection() {
+    install_crypto();
+    let limits = ConnectionLimits { h2_ping: Duration::from_millis(200), ..short() };
+    let stall = limits.write_stall;
+    let server = start(None, limits);
+    let took = timeout(PATIENCE, take_nothing(&server, "/")).await.expect("the server hangs up");
+    assert!(took >= stall, "{took:?}");
+    assert_eq!(server.metrics.server.write_stalls.get(), 1);
+    eventually("its place is free", || server.metrics.server.connections.get() == 0).await;
+
+    // A stream of events is ended by those who know whose it is.
+    assert!(timeout(stall * 3, take_nothing(&server, "/quiet")).await.is_err(), "it is not cut here");
+    assert_eq!(server.metrics.server.write_stalls.get(), 1);
 }
