@@ -16,9 +16,9 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Whether it holds addresses of IPv4.
-    pub fn is_ipv4(&self) -> bool {
-        self.network.is_ipv4()
+    /// Its first address.
+    pub fn first(&self) -> IpAddr {
+        self.network
     }
 
     /// How many leading bits are fixed: 0 to 32, or 0 to 128.

@@ -1,6 +1,6 @@
 //! What a single text must be like, each rule once, for the file and for registrations alike.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::model::disturbs_line;
 
@@ -133,8 +133,10 @@ pub(super) fn origin(text: &str) -> Ruled<String> {
 
 /// The widest range of IPv4 peers to believe: the widest private network.
 const WIDEST_IPV4: u8 = 8;
-/// The widest range of IPv6 peers to believe: wider than what any one network is given.
+/// The widest range of IPv6 peers to believe: wider than what any one network is given. Unique local addresses
+/// (RFC 4193, fc00::/7) are nobody's but one's own.
 const WIDEST_IPV6: u8 = 16;
+const WIDEST_UNIQUE_LOCAL: u8 = 7;
 
 /// A range of peers to believe. One that holds everybody trusts everybody's word about who they are (G7), and two halves
 /// are everybody again.
@@ -143,7 +145,12 @@ pub(super) fn trusted_range(text: &str) -> Ruled<super::Cidr> {
     if range.prefix() == 0 {
         return Err("trusts everybody; name your load balancers' addresses".to_owned());
     }
-    if range.prefix() < if range.is_ipv4() { WIDEST_IPV4 } else { WIDEST_IPV6 } {
+    let widest = match range.first() {
+        IpAddr::V4(_) => WIDEST_IPV4,
+        IpAddr::V6(first) if first.is_unique_local() => WIDEST_UNIQUE_LOCAL,
+        IpAddr::V6(_) => WIDEST_IPV6,
+    };
+    if range.prefix() < widest {
         return Err("trusts nearly everybody; name your load balancers' addresses".to_owned());
     }
     Ok(range)

@@ -199,7 +199,7 @@ fn g7_nobody_is_believed_by_default_and_everybody_cannot_be() {
         let errors = proxy(&format!("proxy.trusted = [\"{most}\"]")).expect_err("a mistake");
         assert!(errors.to_string().contains("trusts nearly everybody"), "{errors}");
     }
-    assert!(proxy("proxy.trusted = [\"10.0.0.0/8\", \"2001::/16\"]").is_ok());
+    assert!(proxy("proxy.trusted = [\"10.0.0.0/8\", \"2001::/16\", \"fc00::/7\", \"fd00::/8\"]").is_ok());
     assert!(proxy("proxy = { trusted = \"10.0.0.0/8\", protocol = \"required\" }").is_ok());
     assert!(proxy("proxy.protocol = \"required\"").is_err(), "nobody could connect");
 }

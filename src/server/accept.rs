@@ -22,7 +22,7 @@ use crate::telemetry::{HandshakeOutcome, Limit, ProxyOutcome, ServerMetrics};
 /// and a peer whose network is gone holds its place for as long (G47). The kernel also counts while a peer's window is
 /// closed, so it is longer than the 60 s after which the hub cuts a reader that takes nothing: only the hub names it.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(65);
+const UNACKNOWLEDGED: Duration = Duration::from_secs(75);
 
 type Accepted<T, S> = Pin<Box<dyn Future<Output = io::Result<(T, S)>> + Send>>;
 
@@ -175,7 +175,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let (guarded, _) = gate.let_in(stream, ()).await.unwrap();
         let given = rustix::net::sockopt::tcp_user_timeout(guarded.get_ref()).unwrap();
-        assert_eq!(given, 65_000, "in milliseconds");
+        assert_eq!(given, 75_000, "in milliseconds");
         assert!(Duration::from_millis(given.into()) > crate::hub::HubConfig::default().stall);
     }
 }
