@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -14,7 +14,7 @@ use http::header::{
     HeaderValue, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Extensions, HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -22,11 +22,12 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::authenticate;
 use super::clean::{clean, refuse};
-use super::client::locate;
+use super::client::{AddressFault, Client, locate};
 use super::limits::{per_address, per_principal, while_in_flight};
 use super::problem::MEDIA_TYPE;
 use super::record::record;
 use super::{EdgeState, Problem, origin};
+use crate::model::Principal;
 use crate::telemetry::Limit;
 
 /// Puts the edge around `router`: every route and the fallback. Outermost first.
@@ -54,11 +55,11 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
         .layer(from_fn(refuse))
         // To the head of the answer only; a stream may last. Around auth, which may wait for a key set.
         .layer(from_fn_with_state(edge.clone(), in_time))
-        // Before the body: nobody's body is read before it is known who sends it.
+        // Before the body, which is read of known callers, and of others only where a route says so.
         .layer(from_fn_with_state(edge.clone(), authenticate))
         // Behind auth, as it counts by who was let in. It also closes the door on strangers who could not be counted.
         .layer(from_fn_with_state(edge.clone(), per_principal))
-        // What a handler gets is whole, and came in time.
+        // Behind auth: nobody's body is read before it is known who sends it. What a handler gets is whole, and came in time.
         .layer(from_fn_with_state(edge.clone(), read_body))
         // Innermost: it counts handlers at work. Around the body, clients who trickle theirs in would take every place.
         .layer(from_fn_with_state(edge.clone(), while_in_flight));
@@ -191,7 +192,8 @@ async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) ->
 }
 
 /// Reads the whole body, within its limits of size and time (G53): a client that trickles it in holds up nobody's answer
-/// but its own. 413 and 408 close the connection, for what is left of the body is not waited for.
+/// but its own. That of an unknown caller is read on no route but those that take one from anybody: he gets his 401 at
+/// once, and no place is his (G58). Whatever is left unread closes the connection, for it is not waited for.
 async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let settings = edge.settings();
@@ -204,10 +206,19 @@ async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) 
     if hint.upper() == Some(0) {
         return next.run(Request::from_parts(parts, Body::empty())).await;
     }
+    if !takes_body(settings.open_bodies, &parts.extensions) {
+        drop(body);
+        let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
+        response.headers_mut().insert(CONNECTION, CLOSE);
+        return response;
+    }
+    let Some(client) = parts.extensions.get::<Client>() else {
+        return Problem::from(AddressFault::NoPeer).into_response();
+    };
     if hint.lower() > settings.body_limit as u64 {
         return too_large();
     }
-    let place = match edge.limits().body() {
+    let place = match edge.limits().body(client.key) {
         Ok(place) => place,
         Err(problem) => return problem.header(CONNECTION, CLOSE).into_response(),
     };
@@ -222,6 +233,12 @@ async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) 
         }
         Err(_) => over(Limit::BodyTime, StatusCode::REQUEST_TIMEOUT),
     }
+}
+
+/// Whether the body of this request is read at all.
+fn takes_body(open: &[&str], extensions: &Extensions) -> bool {
+    let open = || extensions.get::<MatchedPath>().is_some_and(|route| open.contains(&route.as_str()));
+    extensions.get::<Arc<Principal>>().is_some() || open()
 }
 
 /// 500 for a handler that panicked. The text of the panic is for the log alone.
