@@ -1,6 +1,7 @@
 //! Every layer, on one screen.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tower::ServiceBuilder;
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -34,6 +36,7 @@ use crate::telemetry::Limit;
 ///
 /// Public routes need nothing more; every other route carries [`super::require`].
 pub fn layers(router: Router, edge: EdgeState) -> Router {
+    let cors = cors(&edge);
     let stack = ServiceBuilder::new()
         // Outermost: every line of the log and every answer carries the id, errors in their document.
         .layer(from_fn(identify))
@@ -48,11 +51,13 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
         // Inside log and metrics, so that a panic is counted; outside the rest, so that a panic there is caught too.
         .layer(CatchPanicLayer::custom(panicked))
         // Outside all that refuses: a listed origin must be able to read an error, or its page would see none (G45).
-        .layer(cors(&edge))
+        .layer(from_fn_with_state(cors.clone(), readable))
         // Before auth, so that guessing is slow, and before all that costs more than a look at a table.
         .layer(from_fn_with_state(edge.clone(), per_address))
         // Inside the rate: whoever sends what is unfit uses up his own share.
         .layer(from_fn(refuse))
+        // Behind both, as it answers by itself; before auth, as browsers show no credential when they ask beforehand.
+        .layer(from_fn_with_state(cors, preflight))
         // To the head of the answer only; a stream may last. Around auth, which may wait for a key set.
         .layer(from_fn_with_state(edge.clone(), in_time))
         // Before the body, which is read of known callers, and of others only where a route says so.
@@ -80,6 +85,30 @@ fn cors(edge: &EdgeState) -> CorsLayer {
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_API_KEY, LAST_EVENT_ID])
         .expose_headers([X_REQUEST_ID, RETRY_AFTER, RATELIMIT, RATELIMIT_POLICY])
         .max_age(CORS_MAX_AGE)
+}
+
+/// Says who may read the answer. Not of OPTIONS: the layer would answer every one by itself, and no limit would be met.
+async fn readable(State(cors): State<CorsLayer>, request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS {
+        return next.run(request).await;
+    }
+    through(cors, request, next).await
+}
+
+/// Answers what browsers ask beforehand, and nothing else: any other OPTIONS is a method as all others.
+async fn preflight(State(cors): State<CorsLayer>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let asks = headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if asks && request.method() == Method::OPTIONS {
+        return through(cors, request, next).await;
+    }
+    next.run(request).await
+}
+
+async fn through(cors: CorsLayer, request: Request, next: Next) -> Response {
+    let answer: Result<Response, Infallible> = cors.layer(next).oneshot(request).await;
+    let Ok(response) = answer;
+    response
 }
 
 /// The id of one request: 128 random bits as hex. Always ours: a client's own would let it forge joins in the log.

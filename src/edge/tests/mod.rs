@@ -1,6 +1,7 @@
 //! The layers together: what every answer carries and what is told of every request, however it ends.
 
 mod audit;
+mod browsers;
 mod client;
 mod limits;
 mod strangers;
@@ -386,16 +387,4 @@ async fn an_extractors_text_becomes_a_problem() {
     let problem = json_of(response).await;
     assert_eq!(problem["code"], "bad_request");
     assert!(problem["detail"].as_str().unwrap().contains("code"), "{problem}");
-}
-
-#[tokio::test]
-async fn g22_browsers_are_told_to_come_over_tls_only_if_that_is_configured() {
-    for hsts in [true, false] {
-        let edge = fixture_with(EdgeSettings { hsts, ..EdgeSettings::default() });
-        for uri in ["/open", "/nowhere", "/need/a", "/auth/session"] {
-            let response = edge.get(uri, &[]).await;
-            let said = response.headers().get("strict-transport-security").map(|value| value.to_str().unwrap());
-            assert_eq!(said, hsts.then_some("max-age=31536000"), "a year, on {uri}");
-        }
-    }
 }
