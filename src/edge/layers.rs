@@ -48,10 +48,10 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
         .layer(from_fn_with_state(edge.clone(), locate))
         // Access log and metrics must see what the layers below answer: 400, 401, 408, 413, 414, 429, 500, 503.
         .layer(from_fn_with_state(edge.clone(), record))
+        // Outside all that refuses or fails: a listed origin must be able to read an error, or its page would see none (G45).
+        .layer(from_fn_with_state(cors.clone(), readable))
         // Inside log and metrics, so that a panic is counted; outside the rest, so that a panic there is caught too.
         .layer(CatchPanicLayer::custom(panicked))
-        // Outside all that refuses: a listed origin must be able to read an error, or its page would see none (G45).
-        .layer(from_fn_with_state(cors.clone(), readable))
         // Before auth, so that guessing is slow, and before all that costs more than a look at a table.
         .layer(from_fn_with_state(edge.clone(), per_address))
         // Inside the rate: whoever sends what is unfit uses up his own share.

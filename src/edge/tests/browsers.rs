@@ -51,6 +51,18 @@ async fn g69_only_what_a_browser_asks_beforehand_is_answered_for_the_route() {
 }
 
 #[tokio::test]
+async fn g69_g45_a_page_of_a_listed_origin_can_read_that_a_handler_panicked() {
+    let edge = fixture();
+    edge.edge.replace_origins(vec![DASH.to_owned()]);
+    let response = edge.get("/panic", &[("origin", DASH)]).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.headers().get("access-control-allow-origin").unwrap(), DASH);
+    let vary = response.headers().get_all("vary").iter().map(|value| value.to_str().unwrap().to_ascii_lowercase());
+    assert!(vary.into_iter().any(|vary| vary.contains("origin")));
+    assert!(edge.counted("gatewatch_http_requests_total{code=\"500\",method=\"GET\",route=\"/panic\"} 1"));
+}
+
+#[tokio::test]
 async fn g22_browsers_are_told_to_come_over_tls_only_if_that_is_configured() {
     for hsts in [true, false] {
         let edge = fixture_with(EdgeSettings { hsts, ..EdgeSettings::default() });
