@@ -208,6 +208,10 @@ async fn secure(State(edge): State<EdgeState>, request: Request, next: Next) -> 
     response
 }
 
+/// When it may help to ask again for what took too long, in seconds: longer than for a place, as whatever is stuck takes
+/// its time.
+const TIMEOUT_WAIT: u64 = 5;
+
 /// 503 if the head of the answer takes too long.
 async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let limit = edge.settings().head_timeout;
@@ -215,7 +219,9 @@ async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) ->
         Ok(response) => response,
         Err(_) => {
             tracing::warn!(?limit, "no answer in time");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The answer took too long").into_response()
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The answer took too long")
+                .header(RETRY_AFTER, TIMEOUT_WAIT.into())
+                .into_response()
         }
     }
 }

@@ -74,3 +74,11 @@ async fn g53_a_known_callers_body_is_bounded_as_before() {
     assert_eq!(edge.send(Request::post("/write"), large()).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(edge.send(Request::post("/auth/session"), large()).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn g46_g58_who_was_not_answered_in_time_is_told_when_to_come_back() {
+    let late = fixture().get("/slow", &[]).await;
+    assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(late.headers().get("retry-after").unwrap(), "5");
+    assert_eq!(json_of(late).await["code"], "timeout");
+}
