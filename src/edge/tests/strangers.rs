@@ -82,3 +82,20 @@ async fn g46_g58_who_was_not_answered_in_time_is_told_when_to_come_back() {
     assert_eq!(late.headers().get("retry-after").unwrap(), "5");
     assert_eq!(json_of(late).await["code"], "timeout");
 }
+
+#[tokio::test]
+async fn g9_a_forwarding_header_too_long_to_read_counts_for_the_peer_that_sent_it() {
+    let proxy = ProxyRules { trusted: vec!["10.0.0.0/8".parse().unwrap()], ..ProxyRules::default() };
+    let mut settings = EdgeSettings { proxy, ..EdgeSettings::default() };
+    (settings.limits.requests_per_second, settings.limits.burst) = (1, 10);
+    let edge = fixture_with(settings);
+    let many = ["1.1.1.1"; 33].join(",");
+    let mut statuses = Vec::new();
+    for _ in 0..50 {
+        let request = Request::get("/open").extension(from("10.0.0.1")).header("x-forwarded-for", &many);
+        statuses.push(edge.send(request, Body::empty()).await.status().as_u16());
+    }
+    assert!(statuses[..10].iter().all(|status| *status == 400), "{statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(edge.log().contains("status=400") && edge.log().contains("client=10.0.0.1"), "{}", edge.log());
+}
