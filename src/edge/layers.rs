@@ -1,38 +1,42 @@
 //! Every layer, on one screen.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Extensions, HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tower::ServiceBuilder;
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::authenticate;
 use super::clean::{clean, refuse};
-use super::client::locate;
+use super::client::{AddressFault, Client, locate};
 use super::limits::{per_address, per_principal, while_in_flight};
 use super::problem::MEDIA_TYPE;
 use super::record::record;
 use super::{EdgeState, Problem, origin};
+use crate::model::Principal;
 use crate::telemetry::Limit;
 
 /// Puts the edge around `router`: every route and the fallback. Outermost first.
 ///
 /// Public routes need nothing more; every other route carries [`super::require`].
 pub fn layers(router: Router, edge: EdgeState) -> Router {
+    let cors = cors(&edge);
     let stack = ServiceBuilder::new()
         // Outermost: every line of the log and every answer carries the id, errors in their document.
         .layer(from_fn(identify))
@@ -44,21 +48,23 @@ pub fn layers(router: Router, edge: EdgeState) -> Router {
         .layer(from_fn_with_state(edge.clone(), locate))
         // Access log and metrics must see what the layers below answer: 400, 401, 408, 413, 414, 429, 500, 503.
         .layer(from_fn_with_state(edge.clone(), record))
+        // Outside all that refuses or fails: a listed origin must be able to read an error, or its page would see none (G45).
+        .layer(from_fn_with_state(cors.clone(), readable))
         // Inside log and metrics, so that a panic is counted; outside the rest, so that a panic there is caught too.
         .layer(CatchPanicLayer::custom(panicked))
-        // Outside all that refuses: a listed origin must be able to read an error, or its page would see none (G45).
-        .layer(cors(&edge))
         // Before auth, so that guessing is slow, and before all that costs more than a look at a table.
         .layer(from_fn_with_state(edge.clone(), per_address))
         // Inside the rate: whoever sends what is unfit uses up his own share.
         .layer(from_fn(refuse))
+        // Behind both, as it answers by itself; before auth, as browsers show no credential when they ask beforehand.
+        .layer(from_fn_with_state(cors, preflight))
         // To the head of the answer only; a stream may last. Around auth, which may wait for a key set.
         .layer(from_fn_with_state(edge.clone(), in_time))
-        // Before the body: nobody's body is read before it is known who sends it.
+        // Before the body, which is read of known callers, and of others only where a route says so.
         .layer(from_fn_with_state(edge.clone(), authenticate))
         // Behind auth, as it counts by who was let in. It also closes the door on strangers who could not be counted.
         .layer(from_fn_with_state(edge.clone(), per_principal))
-        // What a handler gets is whole, and came in time.
+        // Behind auth: nobody's body is read before it is known who sends it. What a handler gets is whole, and came in time.
         .layer(from_fn_with_state(edge.clone(), read_body))
         // Innermost: it counts handlers at work. Around the body, clients who trickle theirs in would take every place.
         .layer(from_fn_with_state(edge.clone(), while_in_flight));
@@ -79,6 +85,30 @@ fn cors(edge: &EdgeState) -> CorsLayer {
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_API_KEY, LAST_EVENT_ID])
         .expose_headers([X_REQUEST_ID, RETRY_AFTER, RATELIMIT, RATELIMIT_POLICY])
         .max_age(CORS_MAX_AGE)
+}
+
+/// Says who may read the answer. Not of OPTIONS: the layer would answer every one by itself, and no limit would be met.
+async fn readable(State(cors): State<CorsLayer>, request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS {
+        return next.run(request).await;
+    }
+    through(cors, request, next).await
+}
+
+/// Answers what browsers ask beforehand, and nothing else: any other OPTIONS is a method as all others.
+async fn preflight(State(cors): State<CorsLayer>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let asks = headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if asks && request.method() == Method::OPTIONS {
+        return through(cors, request, next).await;
+    }
+    next.run(request).await
+}
+
+async fn through(cors: CorsLayer, request: Request, next: Next) -> Response {
+    let answer: Result<Response, Infallible> = cors.layer(next).oneshot(request).await;
+    let Ok(response) = answer;
+    response
 }
 
 /// The id of one request: 128 random bits as hex. Always ours: a client's own would let it forge joins in the log.
@@ -178,6 +208,10 @@ async fn secure(State(edge): State<EdgeState>, request: Request, next: Next) -> 
     response
 }
 
+/// When it may help to ask again for what took too long, in seconds: longer than for a place, as whatever is stuck takes
+/// its time.
+const TIMEOUT_WAIT: u64 = 5;
+
 /// 503 if the head of the answer takes too long.
 async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let limit = edge.settings().head_timeout;
@@ -185,13 +219,16 @@ async fn in_time(State(edge): State<EdgeState>, request: Request, next: Next) ->
         Ok(response) => response,
         Err(_) => {
             tracing::warn!(?limit, "no answer in time");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The answer took too long").into_response()
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The answer took too long")
+                .header(RETRY_AFTER, TIMEOUT_WAIT.into())
+                .into_response()
         }
     }
 }
 
 /// Reads the whole body, within its limits of size and time (G53): a client that trickles it in holds up nobody's answer
-/// but its own. 413 and 408 close the connection, for what is left of the body is not waited for.
+/// but its own. That of an unknown caller is read on no route but those that take one from anybody: he gets his 401 at
+/// once, and no place is his (G58). Whatever is left unread closes the connection, for it is not waited for.
 async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let settings = edge.settings();
@@ -204,10 +241,19 @@ async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) 
     if hint.upper() == Some(0) {
         return next.run(Request::from_parts(parts, Body::empty())).await;
     }
+    if !takes_body(settings.open_bodies, &parts.extensions) {
+        drop(body);
+        let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
+        response.headers_mut().insert(CONNECTION, CLOSE);
+        return response;
+    }
+    let Some(client) = parts.extensions.get::<Client>() else {
+        return Problem::from(AddressFault::NoPeer).into_response();
+    };
     if hint.lower() > settings.body_limit as u64 {
         return too_large();
     }
-    let place = match edge.limits().body() {
+    let place = match edge.limits().body(client.key) {
         Ok(place) => place,
         Err(problem) => return problem.header(CONNECTION, CLOSE).into_response(),
     };
@@ -222,6 +268,12 @@ async fn read_body(State(edge): State<EdgeState>, request: Request, next: Next) 
         }
         Err(_) => over(Limit::BodyTime, StatusCode::REQUEST_TIMEOUT),
     }
+}
+
+/// Whether the body of this request is read at all.
+fn takes_body(open: &[&str], extensions: &Extensions) -> bool {
+    let open = || extensions.get::<MatchedPath>().is_some_and(|route| open.contains(&route.as_str()));
+    extensions.get::<Arc<Principal>>().is_some() || open()
 }
 
 /// 500 for a handler that panicked. The text of the panic is for the log alone.

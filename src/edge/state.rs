@@ -39,6 +39,9 @@ pub struct EdgeSettings {
     pub body_limit: usize,
     /// From the request head to the end of the body. Default 10 s.
     pub body_timeout: Duration,
+    /// The routes that take a body from anybody: who signs in is not known yet. Everywhere else only that of a known caller
+    /// is read (G58).
+    pub open_bodies: &'static [&'static str],
     /// The one route where a ticket is a credential: it is for an `EventSource` and nothing else (G37).
     pub ticket_route: &'static str,
     /// Whose forwarding headers are believed. Default: nobody's.
@@ -56,6 +59,7 @@ impl Default for EdgeSettings {
             head_timeout: Duration::from_secs(30),
             body_limit: 64 * 1024,
             body_timeout: Duration::from_secs(10),
+            open_bodies: &["/auth/session"],
             ticket_route: "/api/benchmark-sse",
             proxy: ProxyRules::default(),
             limits: default_limits(),

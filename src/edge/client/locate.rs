@@ -36,7 +36,7 @@ impl Located {
     }
 }
 
-/// Puts [`Client`] into the request's extensions, or [`Unfit`] in its place, and takes out every header that names a
+/// Puts [`Client`] into the request's extensions, and [`Unfit`] if it is not known who that is, and takes out every header that names a
 /// client, read or not: nothing inside can believe one of them.
 pub(in crate::edge) async fn locate(State(edge): State<EdgeState>, mut request: Request, next: Next) -> Response {
     let extensions = request.extensions();
@@ -55,7 +55,13 @@ pub(in crate::edge) async fn locate(State(edge): State<EdgeState>, mut request: 
             count(&edge, &client, Instant::now());
             request.extensions_mut().insert(client);
         }
-        Err(fault) => Unfit::leave(request.extensions_mut(), fault.into()),
+        Err(fault) => {
+            Unfit::leave(request.extensions_mut(), fault.into());
+            // It counts for who sent it: without a client it would meet no limit (G9).
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(Client::new(peer.address(), AddressSource::Trusted));
+            }
+        }
     }
     next.run(request).await
 }

@@ -7,17 +7,21 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
+use super::Limits;
+use super::bodies::Full;
 use super::in_flight::Place;
 use super::rate::{self, Passed};
-use super::{Limits, told};
+use super::told::{self, Policy};
 use crate::edge::clean::Unfit;
 use crate::edge::client::Client;
 use crate::edge::{EdgeState, Problem};
-use crate::model::Principal;
+use crate::model::{ClientKey, Principal};
 use crate::telemetry::Limit;
 
 /// Until a full table is swept again, in seconds.
 const TABLE_FULL_WAIT: u64 = 1;
+/// Until an address may send one more body, in seconds: most are over in a moment.
+const BODY_WAIT: u64 = 1;
 
 /// Marks a request that the table of addresses had no room for.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +81,17 @@ impl Limits {
         self.in_flight.enter(self.config.load().requests_in_flight).ok_or_else(|| self.overloaded())
     }
 
-    /// A place for a body that is read. They are as many as those of handlers and apart from them, so that clients who
-    /// trickle their bodies in take memory that is bounded, and nothing from requests without a body (G53, G58).
-    pub(in crate::edge) fn body(&self) -> Result<impl Sized + Send + use<>, Problem> {
-        self.bodies.enter(self.config.load().requests_in_flight).ok_or_else(|| self.overloaded())
+    /// A place for a body from `key` that is read. They are as many as those of handlers and apart from them, so that clients
+    /// who trickle their bodies in take memory that is bounded, and nothing from requests without a body; one address gets
+    /// a part of them, so that it takes nothing from others either (G53, G58).
+    pub(in crate::edge) fn body(&self, key: ClientKey) -> Result<impl Sized + Send + use<>, Problem> {
+        self.bodies.enter(key, self.config.load().requests_in_flight).map_err(|full| match full {
+            Full::All => self.overloaded(),
+            Full::Address(share) => {
+                self.metrics.hits.of(Limit::InFlight).inc();
+                told::too_many_at_once(&Policy::at_once("bodies-per-address", share), BODY_WAIT, self.tells())
+            }
+        })
     }
 
     fn overloaded(&self) -> Problem {

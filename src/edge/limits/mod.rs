@@ -1,8 +1,9 @@
 //! What one address, one principal and all of them together may use up.
 //!
-//! `rate.rs` counts requests, `failures.rs` refused credentials, `streams.rs` open streams, `in_flight.rs` what is being
-//! worked on; `layer.rs` has the layers, `told.rs` what clients are told. Every table is bounded and swept.
+//! `rate.rs` counts requests, `failures.rs` refused credentials, `streams.rs` open streams, `bodies.rs` bodies that are
+//! read, `in_flight.rs` what is being worked on; `layer.rs` has the layers, `told.rs` what clients are told. Every table is bounded and swept.
 
+mod bodies;
 mod failures;
 mod in_flight;
 mod layer;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::bodies::Bodies;
 use self::in_flight::InFlight;
 use self::rate::{ByAddress, ByPrincipal, Quota, Rate};
 use self::told::Policy;
@@ -45,7 +47,7 @@ pub struct Limits {
     failures: AuthFailures,
     streams: Arc<StreamSlots>,
     in_flight: InFlight,
-    bodies: InFlight,
+    bodies: Bodies,
     metrics: LimitMetrics,
 }
 
@@ -58,7 +60,7 @@ impl Limits {
             failures: AuthFailures::new(config.auth_failures_per_minute),
             streams: Arc::new(StreamSlots::new(&config, metrics.clone())),
             in_flight: InFlight::default(),
-            bodies: InFlight::default(),
+            bodies: Bodies::default(),
             config: ArcSwap::from_pointee(config),
             metrics,
         }

@@ -11,6 +11,9 @@ use crate::edge::Problem;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// The title of `too_many_requests`.
+const TOO_MANY: &str = "Too many requests";
+
 /// A quota as clients are told of it (the draft's section 3).
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
@@ -44,8 +47,14 @@ fn value(text: &str) -> HeaderValue {
 
 /// 429 with `Retry-After` of `wait` seconds, and with what holds if `headers` (G56).
 pub(super) fn too_many(policy: &Policy, wait: u64, headers: bool) -> Problem {
-    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests");
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", TOO_MANY);
     limited(problem, policy, wait, Some(wait), headers)
+}
+
+/// 429 for one too many at the same time; that it helps to wait `wait` seconds is a guess.
+pub(super) fn too_many_at_once(policy: &Policy, wait: u64, headers: bool) -> Problem {
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", TOO_MANY);
+    limited(problem, policy, wait, None, headers)
 }
 
 /// 429 for one stream too many; that it helps to wait `wait` seconds is a guess.
