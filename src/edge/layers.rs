@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
@@ -26,6 +26,7 @@ use super::client::locate;
 use super::limits::{per_address, per_principal, while_in_flight};
 use super::problem::MEDIA_TYPE;
 use super::record::record;
+use super::shared::{from_fn, from_fn_with_state};
 use super::{EdgeState, Problem, origin};
 use crate::telemetry::Limit;
 
@@ -105,7 +106,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_BARE_TEXT: u64 = 1024;
 
 async fn identify(mut request: Request, next: Next) -> Response {
-    let id = RequestId(format!("{:032x}", rand::random::<u128>()).into());
+    let mut digits = [0; 32];
+    hex::encode_to_slice(rand::random::<[u8; 16]>(), &mut digits).expect("two digits for each byte");
+    let id = RequestId(std::str::from_utf8(&digits).expect("hex digits").into());
     let value = HeaderValue::from_str(id.as_str()).expect("hex digits");
     request.headers_mut().insert(X_REQUEST_ID, value.clone());
     request.extensions_mut().insert(id.clone());
