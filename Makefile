@@ -10,14 +10,18 @@ BUILD_PACKAGES = gcc libc6-dev make
 # ssh to reach VMs, curl to look at events.
 RUN_PACKAGES = openssh-client curl
 
-.PHONY: help build demo test lab bench install-build install-run install-test
+TELL_SKIPPED = [ ! -s target/tmp/skipped ] || \
+	{ echo "NOT RUN: $$(wc -l < target/tmp/skipped) tests of the real VM:"; cat target/tmp/skipped; }
+
+.PHONY: help build demo test test-edge lab bench install-build install-run install-test
 
 help:
-	@echo "make demo    watch a simulated fleet in this terminal's browser or with curl"
-	@echo "make test    every test, against real sshd, Docker Engine and Chromium"
-	@echo "make lab     a real test VM on this machine, for people, with a configuration that watches it"
-	@echo "make bench   figures: log parsing, one poll, delivery"
-	@echo "make build   the release binary: target/release/gatewatch"
+	@echo "make demo       watch a simulated fleet in this terminal's browser or with curl"
+	@echo "make test       every test, against real sshd, Docker Engine and Chromium"
+	@echo "make test-edge  those of TLS, keys, JWT, browser sessions, limits and the load balancer alone"
+	@echo "make lab        a real test VM on this machine, for people, with a configuration that watches it"
+	@echo "make bench      figures: log parsing, one poll, delivery, the edge"
+	@echo "make build      the release binary: target/release/gatewatch"
 
 build: install-build install-run
 	$(CARGO) build --release --locked
@@ -30,14 +34,24 @@ test: install-build install-test
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	@rm -f target/tmp/skipped
 	$(CARGO) test --locked
-	@[ ! -s target/tmp/skipped ] || { echo "NOT RUN: $$(wc -l < target/tmp/skipped) tests of the real VM:"; cat target/tmp/skipped; }
+	@$(TELL_SKIPPED)
+
+# The names of the rooms, and of the files in tests/.
+EDGE_ROOMS = edge:: server:: config:: app::
+EDGE_FILES = canary:: haproxy:: jwt:: keys:: limits:: reload:: scanners:: slow_clients:: security_model:: browser problems::
+
+test-edge: install-build install-test
+	@rm -f target/tmp/skipped
+	$(CARGO) test --locked --lib -- $(EDGE_ROOMS)
+	$(CARGO) test --locked --test gatewatch_tests -- $(EDGE_FILES)
+	@$(TELL_SKIPPED)
 
 lab: install-build install-test
 	$(CARGO) build --locked --quiet --bin gatewatch --example lab
 	$(CARGO) run --locked --quiet --example lab -- --loop --serve target/debug/gatewatch
 
 bench: install-build install-test
-	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out
+	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench edge
 	$(CARGO) bench --locked --bench report
 
 install-build:

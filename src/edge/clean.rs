@@ -107,6 +107,10 @@ fn fit(uri: &Uri) -> Result<(), Problem> {
 /// Whether programs on the way may disagree on which path this is (G28): an encoded slash, backslash or NUL, a backslash,
 /// a step upwards, an empty segment.
 fn ambiguous(path: &str) -> bool {
+    // Almost every path: nothing to decode, and looked at without a copy.
+    if !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("..") {
+        return false;
+    }
     let lower = path.to_ascii_lowercase();
     let holds = ["%2f", "%5c", "%00", "\\", "//"].iter().any(|bad| lower.contains(bad));
     holds || lower.replace("%2e", ".").split('/').any(|segment| segment == "..")

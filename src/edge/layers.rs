@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
@@ -28,6 +28,7 @@ use super::client::{AddressFault, Client, locate};
 use super::limits::{per_address, per_principal, while_in_flight};
 use super::problem::MEDIA_TYPE;
 use super::record::record;
+use super::shared::{from_fn, from_fn_with_state};
 use super::{EdgeState, Problem, origin};
 use crate::model::Principal;
 use crate::telemetry::Limit;
@@ -36,7 +37,7 @@ use crate::telemetry::Limit;
 ///
 /// Public routes need nothing more; every other route carries [`super::require`].
 pub fn layers(router: Router, edge: EdgeState) -> Router {
-    let cors = cors(&edge);
+    let cors = Arc::new(cors(&edge));
     let stack = ServiceBuilder::new()
         // Outermost: every line of the log and every answer carries the id, errors in their document.
         .layer(from_fn(identify))
@@ -88,7 +89,7 @@ fn cors(edge: &EdgeState) -> CorsLayer {
 }
 
 /// Says who may read the answer. Not of OPTIONS: the layer would answer every one by itself, and no limit would be met.
-async fn readable(State(cors): State<CorsLayer>, request: Request, next: Next) -> Response {
+async fn readable(State(cors): State<Arc<CorsLayer>>, request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS {
         return next.run(request).await;
     }
@@ -96,7 +97,7 @@ async fn readable(State(cors): State<CorsLayer>, request: Request, next: Next) -
 }
 
 /// Answers what browsers ask beforehand, and nothing else: any other OPTIONS is a method as all others.
-async fn preflight(State(cors): State<CorsLayer>, request: Request, next: Next) -> Response {
+async fn preflight(State(cors): State<Arc<CorsLayer>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let asks = headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if asks && request.method() == Method::OPTIONS {
@@ -105,7 +106,7 @@ async fn preflight(State(cors): State<CorsLayer>, request: Request, next: Next) 
     next.run(request).await
 }
 
-async fn through(cors: CorsLayer, request: Request, next: Next) -> Response {
+async fn through(cors: Arc<CorsLayer>, request: Request, next: Next) -> Response {
     let answer: Result<Response, Infallible> = cors.layer(next).oneshot(request).await;
     let Ok(response) = answer;
     response
@@ -137,7 +138,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_BARE_TEXT: u64 = 1024;
 
 async fn identify(mut request: Request, next: Next) -> Response {
-    let id = RequestId(format!("{:032x}", rand::random::<u128>()).into());
+    let mut digits = [0; 32];
+    hex::encode_to_slice(rand::random::<[u8; 16]>(), &mut digits).expect("two digits for each byte");
+    let id = RequestId(std::str::from_utf8(&digits).expect("hex digits").into());
     let value = HeaderValue::from_str(id.as_str()).expect("hex digits");
     request.headers_mut().insert(X_REQUEST_ID, value.clone());
     request.extensions_mut().insert(id.clone());

@@ -12,6 +12,7 @@ mod limits;
 mod origin;
 mod problem;
 mod record;
+mod shared;
 mod state;
 
 pub use auth::{Caller, Issuers, Keys, SessionSecrets, SessionStore, require, session_routes};

@@ -37,8 +37,8 @@ pub enum LogsError {
 
 /// Sets up logging for the whole process. `level` is a level (`info`) or directives (`info,gatewatch::probe=debug`).
 pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
-    let filter = filter(level)?;
-    tracing::subscriber::set_global_default(subscriber(format, filter, io::stderr)).map_err(|_| LogsError::Twice)
+    let subscriber = subscriber(format, level, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogsError::Twice)
 }
 
 /// Checks `level` without setting anything up.
@@ -50,16 +50,21 @@ fn filter(level: &str) -> Result<EnvFilter, LogsError> {
     EnvFilter::builder().parse(level).map_err(|source| LogsError::Level { level: level.to_owned(), source })
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+/// What writes logs to `writer`, one event a line. `level` is as for [`init`].
+///
+/// # Errors
+/// A level that is none.
+pub fn subscriber<W>(format: LogFormat, level: &str, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, LogsError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    let filter = filter(level)?;
     // No colours: the writer escapes every control character, its own included.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(OneLine(writer));
-    match format {
+    Ok(match format {
         LogFormat::Text => Box::new(builder.finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(true).finish()),
-    }
+    })
 }
 
 /// Makes writers that keep each event on one line.
@@ -114,14 +119,14 @@ fn escape(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LogFormat, check_level, filter, subscriber};
+    use super::{LogFormat, check_level, subscriber};
     use crate::model::disturbs_line;
     use crate::telemetry::captured::Captured;
 
     fn logged(format: LogFormat, event: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let subscriber = subscriber(format, filter("info").unwrap(), move || writer.clone());
+        let subscriber = subscriber(format, "info", move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, event);
         captured.text()
     }

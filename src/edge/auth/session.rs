@@ -161,6 +161,8 @@ pub enum SessionFault {
 #[derive(Debug)]
 pub struct SessionStore {
     secrets: ArcSwap<SessionSecrets>,
+    /// What is checked of a cookie.
+    rules: Validation,
     ttl: Duration,
     /// Ids that were logged out, and when each would have ended.
     ended: Mutex<HashMap<Box<str>, u64>>,
@@ -171,12 +173,13 @@ pub struct SessionStore {
 impl SessionStore {
     /// Sessions signed with `secrets` that last for `ttl`, or until their credential ends.
     pub fn new(secrets: SessionSecrets, ttl: Duration) -> Self {
-        Self {
-            secrets: ArcSwap::from_pointee(secrets),
-            ttl,
-            ended: Mutex::default(),
-            changed: watch::Sender::default(),
-        }
+        let mut rules = Validation::new(Algorithm::HS256);
+        rules.set_audience(&[AUDIENCE]);
+        rules.set_required_spec_claims(&["exp", "aud", "sub"]);
+        // Time is our argument, not the library's.
+        rules.validate_exp = false;
+        let secrets = ArcSwap::from_pointee(secrets);
+        Self { secrets, rules, ttl, ended: Mutex::default(), changed: watch::Sender::default() }
     }
 
     /// Puts other secrets in force. Sessions signed with one that is not among them end.
@@ -272,13 +275,8 @@ impl SessionStore {
         if cookie.len() > MAX_COOKIE {
             return None;
         }
-        let mut rules = Validation::new(Algorithm::HS256);
-        rules.set_audience(&[AUDIENCE]);
-        rules.set_required_spec_claims(&["exp", "aud", "sub"]);
-        // Time is our argument, not the library's.
-        rules.validate_exp = false;
         let secrets = self.secrets.load();
-        let mut read = secrets.verify.iter().map(|(key, _)| jsonwebtoken::decode::<Claims>(cookie, key, &rules));
+        let mut read = secrets.verify.iter().map(|(key, _)| jsonwebtoken::decode::<Claims>(cookie, key, &self.rules));
         read.find_map(|read| read.ok().map(|data| data.claims))
     }
 

@@ -1,6 +1,7 @@
 //! What clients are told of limits: `Retry-After`, and `RateLimit` and `RateLimit-Policy` as in
 //! draft-ietf-httpapi-ratelimit-headers-10.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::header::{HeaderName, RETRY_AFTER};
@@ -10,6 +11,8 @@ use crate::edge::Problem;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Room for an item of `RateLimit`, bytes.
+const TOLD_LENGTH: usize = 48;
 
 /// The title of `too_many_requests`.
 const TOO_MANY: &str = "Too many requests";
@@ -24,25 +27,30 @@ pub(super) struct Policy {
 impl Policy {
     /// `quota` requests within `window`.
     pub(super) fn new(name: &'static str, quota: u32, window: Duration) -> Self {
-        Self { name, line: value(&format!("\"{name}\";q={quota};w={}", seconds(window))) }
+        Self { name, line: value(format!("\"{name}\";q={quota};w={}", seconds(window))) }
     }
 
     /// `quota` at the same time (the draft's section 3.1.2).
     pub(super) fn at_once(name: &'static str, quota: usize) -> Self {
-        Self { name, line: value(&format!("\"{name}\";q={quota};qu=\"concurrent-requests\"")) }
+        Self { name, line: value(format!("\"{name}\";q={quota};qu=\"concurrent-requests\"")) }
     }
 
     /// Adds both headers: `left` of the quota, and that it is whole again, or some of it free again, in `wait` seconds.
     /// Several quotas may hold for one answer: each adds its item to the list (the draft's section 4).
     pub(super) fn tell(&self, headers: &mut HeaderMap, left: u32, wait: Option<u64>) {
         headers.append(RATE_LIMIT_POLICY, self.line.clone());
-        let wait = wait.map_or_else(String::new, |seconds| format!(";t={seconds}"));
-        headers.append(RATE_LIMIT, value(&format!("\"{}\";r={left}{wait}", self.name)));
+        let mut text = String::with_capacity(TOLD_LENGTH);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\"{}\";r={left}", self.name);
+        if let Some(seconds) = wait {
+            let _ = write!(text, ";t={seconds}");
+        }
+        headers.append(RATE_LIMIT, value(text));
     }
 }
 
-fn value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("constants and numbers are visible ASCII")
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("constants and numbers are visible ASCII")
 }
 
 /// 429 with `Retry-After` of `wait` seconds, and with what holds if `headers` (G56).
