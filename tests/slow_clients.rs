@@ -121,9 +121,35 @@ async fn g53_two_thousand_slow_headers_are_withstood_without_a_cap() {
     withstands(Scheme::Http, "-H", "/", &[]).await;
 }
 
+/// The one route that reads the body of anybody. An address has 64 places for bodies; further ones are answered at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn g53_g57_two_thousand_slow_bodies_are_no_ones_trouble() {
-    withstands(Scheme::Https, "-B", "/api/vms/register", &[]).await;
+async fn g53_g58_two_thousand_slow_bodies_keep_nobody_from_signing_in() {
+    let _alone = MACHINE.lock().await;
+    let served = Process::start(Scheme::Https, SIMULATED).await;
+    let attack = Attack::start(&served, "-B", "/auth/session", &[]);
+    let full = || async { metric(&served, "gatewatch_limit_hits_total{limit=\"requests_in_flight\"}").await > 0 };
+    eventually(Duration::from_secs(15), full).await;
+    an_honest_client_is_served(&served).await;
+    let honest = trusting_builder(&served.ca()).local_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7)));
+    let login = honest.build().expect("a client").post(served.url("/auth/session"));
+    let login = login.json(&serde_json::json!({"key": served.key()})).send().await.expect("an answer");
+    assert_eq!(login.status(), 200);
+    assert!(connections(&served).await > 5, "the attack did not hold its connections meanwhile");
+    drop(attack);
+    eventually(Duration::from_secs(15), || async { connections(&served).await <= 5 }).await;
+}
+
+/// Elsewhere nobody's body is waited for without a credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn g53_two_thousand_slow_bodies_of_strangers_are_not_waited_for() {
+    let _alone = MACHINE.lock().await;
+    let served = Process::start(Scheme::Https, SIMULATED).await;
+    let _attack = Attack::start(&served, "-B", "/api/vms/register", &[]);
+    let refused = "gatewatch_http_requests_total{code=\"401\",method=\"POST\",route=\"/api/vms/register\"}";
+    let answered = || async { served.admin("/metrics").await.is_some_and(|(_, text)| text.contains(refused)) };
+    eventually(Duration::from_secs(15), answered).await;
+    an_honest_client_is_served(&served).await;
+    eventually(Duration::from_secs(25), || async { connections(&served).await <= 5 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
