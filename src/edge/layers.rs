@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, VARY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
@@ -88,10 +88,16 @@ fn cors(edge: &EdgeState) -> CorsLayer {
         .max_age(CORS_MAX_AGE)
 }
 
-/// Says who may read the answer. Not of OPTIONS: the layer would answer every one by itself, and no limit would be met.
+/// Says who may read the answer. Not of OPTIONS: the layer would answer every one by itself, and no limit would be met. A
+/// request that no page of another origin sent needs nothing said but that the answer would be another for one that was.
 async fn readable(State(cors): State<Arc<CorsLayer>>, request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS {
         return next.run(request).await;
+    }
+    if !request.headers().contains_key(ORIGIN) {
+        let mut response = next.run(request).await;
+        response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
+        return response;
     }
     through(cors, request, next).await
 }
