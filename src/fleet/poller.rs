@@ -116,7 +116,7 @@ async fn resume(who: &Identity, config: TrackerConfig, shared: &Shared) -> Track
     loop {
         match shared.journal.last_commit(&who.vm_id).await {
             Ok(None) => return Tracker::new(who.vm_id.clone(), config),
-            Ok(Some(commit)) => match Tracker::restore(who.vm_id.clone(), config.clone(), &commit.tracker_state) {
+            Ok(Some(last)) => match Tracker::restore(who.vm_id.clone(), config.clone(), &last.commit.tracker_state) {
                 Ok(tracker) => return tracker,
                 Err(error) => {
                     warn!(vm = %who.vm, %error, "the tracker state in the journal cannot be read; the log is read from its start");

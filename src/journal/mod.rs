@@ -3,9 +3,11 @@
 //! Beside it runs the live bus, on which the latest view of each VM travels. The hub is fed by these two alone, so it
 //! cannot tell one replica from many. May import `model`, `event`, `config` and `telemetry`.
 
+mod history;
 mod live;
 mod memory;
 
+pub use history::{MAX_RUNS_PAGE, RunPage, RunQuery, RunSummary};
 pub use live::{LiveReceiver, LiveReport, LiveSender, live_bus};
 pub use memory::{MemoryJournal, MemoryJournalConfig};
 
@@ -42,6 +44,15 @@ pub struct Commit {
     pub events: Vec<DurableEvent>,
 }
 
+/// The last commit of a VM and its place.
+#[derive(Clone, Debug)]
+pub struct LastCommit {
+    /// Its sequence.
+    pub seq: u64,
+    /// What it says. Its events need not be there: they are read by position.
+    pub commit: Arc<Commit>,
+}
+
 /// A durable event and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -69,6 +80,8 @@ pub struct Bounds {
     pub floor: Position,
     /// The newest event's position (or `floor`, if there is none).
     pub newest: Position,
+    /// The newest commit that can be read here, with events or without.
+    pub applied: u64,
     /// The last sequence that the engine is known to have given. Above `newest.seq` where the store read here still
     /// follows the engine: an id up to it is real, one beyond it was never given.
     pub announced: u64,
@@ -95,6 +108,9 @@ pub enum JournalError {
     /// The position asked for is no longer kept.
     #[error("the position is pruned")]
     Pruned,
+    /// The record was written by a program that is too new for this one: not to be retried.
+    #[error("the record is of version {0}; this program reads versions up to {max}", max = RECORD_VERSION + 1)]
+    Version(u32),
 }
 
 /// What every journal does. Commits of one VM are made one after the other by its one poller.
@@ -105,8 +121,12 @@ pub trait Journal: Send + Sync + 'static {
     /// The identity behind `vm`, made at first sight.
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>>;
 
+    /// Gives the identity behind `from` to the name `to`. `false`, and nothing is changed, if `from` is not known or `to`
+    /// has an identity of its own.
+    fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>>;
+
     /// The last commit of a VM: where its next poll goes on.
-    fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<Arc<Commit>>, JournalError>>;
+    fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<LastCommit>, JournalError>>;
 
     /// Appends `commit`; when it returns, the tail has it and it will not be lost.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, JournalError>>;
@@ -131,4 +151,10 @@ pub trait Journal: Send + Sync + 'static {
         upto: Position,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, JournalError>>;
+
+    /// Runs from the newest to the oldest.
+    fn runs<'a>(&'a self, query: &'a RunQuery) -> BoxFuture<'a, Result<RunPage, JournalError>>;
+
+    /// One run; `None` if it is not known, or no longer.
+    fn run<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Option<RunSummary>, JournalError>>;
 }

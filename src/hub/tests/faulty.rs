@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::*;
 use crate::event::Epoch;
-use crate::journal::{Bounds, JournalError, Page};
+use crate::journal::{Bounds, JournalError, LastCommit, Page, RunPage, RunQuery, RunSummary};
 
 /// A journal whose reads fail, or wait at a gate.
 struct Faulty {
@@ -54,7 +54,10 @@ impl Journal for Faulty {
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>> {
         self.inner.vm_id(vm)
     }
-    fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<Arc<Commit>>, JournalError>> {
+    fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
+        self.inner.rename_vm(from, to)
+    }
+    fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<LastCommit>, JournalError>> {
         self.inner.last_commit(vm_id)
     }
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, JournalError>> {
@@ -81,6 +84,12 @@ impl Journal for Faulty {
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, JournalError>> {
         self.pass(self.inner.read_runs(runs, after, upto, limit)).boxed()
+    }
+    fn runs<'a>(&'a self, query: &'a RunQuery) -> BoxFuture<'a, Result<RunPage, JournalError>> {
+        self.pass(self.inner.runs(query)).boxed()
+    }
+    fn run<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Option<RunSummary>, JournalError>> {
+        self.pass(self.inner.run(run)).boxed()
     }
 }
 

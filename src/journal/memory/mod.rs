@@ -3,7 +3,7 @@
 //! The lock is never held across an await, and what the tail sends is sent under it, so the tail's order is the order of
 //! sequences and whoever heard of a commit can read it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -13,7 +13,10 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::broadcast;
 
-use super::{Bounds, Commit, Committed, Journal, JournalError, MAX_RECORD_BYTES, Page, StoredEvent};
+use super::{
+    Bounds, Commit, Committed, Journal, JournalError, LastCommit, MAX_RECORD_BYTES, MAX_RUNS_PAGE, Page, RunPage,
+    RunQuery, RunSummary, StoredEvent,
+};
 use crate::event::{DurableEvent, Epoch, EventKind, Position};
 use crate::model::{RunId, VmId, VmName};
 
@@ -44,7 +47,8 @@ impl Default for MemoryJournalConfig {
 
 /// A journal in memory. Its epoch is new at each start, so an id of an earlier process is answered with a reset.
 ///
-/// Bounds: the events and completions of [`MemoryJournalConfig`], and one commit (at most [`MAX_RECORD_BYTES`]) per VM.
+/// Bounds: the events and completions of [`MemoryJournalConfig`], one commit (at most [`MAX_RECORD_BYTES`]) per VM, and
+/// one summary per run with an event among those.
 #[derive(Debug)]
 pub struct MemoryJournal {
     epoch: Epoch,
@@ -64,7 +68,14 @@ struct State {
     runs: HashMap<RunId, VecDeque<Arc<StoredEvent>>>,
     /// The latest run of each log.
     latest: HashMap<(VmId, Box<str>), RunId>,
-    last: HashMap<VmId, Arc<Commit>>,
+    /// One entry per VM ever watched.
+    names: HashMap<VmName, VmId>,
+    last: HashMap<VmId, LastCommit>,
+    /// The runs that can be read, in the order in which they opened: those with an event after `floor`, and the latest
+    /// ones.
+    summaries: BTreeMap<Position, RunSummary>,
+    /// Where each run opened.
+    opened: HashMap<RunId, Position>,
 }
 
 impl MemoryJournal {
@@ -100,7 +111,8 @@ impl MemoryJournal {
         for event in &*committed.events {
             state.push(event, self.config);
         }
-        state.last.insert(commit.vm_id.clone(), Arc::new(commit));
+        let last = LastCommit { seq, commit: Arc::new(commit) };
+        state.last.insert(last.commit.vm_id.clone(), last);
         // With nobody on the tail there is nobody to miss it.
         let _ = self.tail.send(committed.clone());
         Ok(committed)
@@ -108,6 +120,20 @@ impl MemoryJournal {
 }
 
 impl State {
+    /// Nothing is kept over a restart here, so the name at first sight is all there is to know a VM by: runs and keys stay
+    /// the same, and a client that lived through the `reset` knows what it has. Only where a VM had this name before it
+    /// was renamed, another identity is made.
+    fn identify(&mut self, vm: &VmName) -> VmId {
+        let nth = |n: usize| {
+            let hash = Sha256::digest(format!("{vm}{}", "#".repeat(n)).as_bytes());
+            VmId::from_journal(&hex::encode(&hash[..8]))
+        };
+        let taken = |vm_id: &VmId| self.names.values().any(|known| known == vm_id);
+        let vm_id = (0..).map(nth).find(|vm_id| !taken(vm_id)).unwrap_or_else(|| nth(0));
+        self.names.insert(vm.clone(), vm_id.clone());
+        vm_id
+    }
+
     fn newest(&self) -> Position {
         self.events.back().map_or(self.floor, |event| event.position)
     }
@@ -126,6 +152,12 @@ impl State {
 
     fn index(&mut self, event: &Arc<StoredEvent>, config: MemoryJournalConfig) {
         let Some(run) = &event.event.run else { return };
+        if let Some(summary) = RunSummary::opened(event) {
+            self.opened.insert(run.clone(), summary.started);
+            self.summaries.insert(summary.started, summary);
+        } else if let Some(summary) = self.opened.get(run).and_then(|at| self.summaries.get_mut(at)) {
+            summary.take(event);
+        }
         if event.event.kind == EventKind::RunStarted {
             let log = (event.event.vm_id.clone(), source_of(&event.event));
             if let Some(before) = self.latest.insert(log, run.clone()) {
@@ -147,6 +179,12 @@ impl State {
 
     /// Drops what only a latest run may keep.
     fn forget(&mut self, run: &RunId) {
+        if let Some(at) = self.opened.get(run).copied()
+            && self.summaries.get(&at).is_some_and(|summary| summary.newest <= self.floor)
+        {
+            self.opened.remove(run);
+            self.summaries.remove(&at);
+        }
         let Some(completions) = self.runs.get_mut(run) else { return };
         while completions.front().is_some_and(|event| event.position <= self.floor) {
             completions.pop_front();
@@ -163,6 +201,15 @@ impl State {
         let found = within(&self.events, after, upto);
         let more = found.len() > limit;
         Ok(Page { events: found.take(limit).cloned().collect(), more })
+    }
+
+    fn list_runs(&self, query: &RunQuery) -> RunPage {
+        let before = query.before.unwrap_or(Position { seq: u64::MAX, i: u32::MAX });
+        let limit = query.limit.clamp(1, MAX_RUNS_PAGE);
+        let mut wanted = self.summaries.range(..before).rev().map(|(_, run)| run).filter(|run| query.wants(run));
+        let runs: Vec<_> = wanted.by_ref().take(limit).cloned().collect();
+        let next = runs.last().map(|last| last.started).filter(|_| wanted.next().is_some());
+        RunPage { runs, next }
     }
 
     fn read_runs(&self, runs: &[RunId], after: Position, upto: Position, limit: usize) -> Page {
@@ -218,13 +265,24 @@ impl Journal for MemoryJournal {
     }
 
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>> {
-        // Nothing is kept over a restart here, so the name is all there is to know a VM by: runs and keys stay the same,
-        // and a client that lived through the `reset` knows what it has.
-        let hash = Sha256::digest(vm.as_str().as_bytes());
-        ready(Ok(VmId::from_journal(&hex::encode(&hash[..8])))).boxed()
+        let mut state = self.state();
+        let known = state.names.get(vm).cloned();
+        let vm_id = known.unwrap_or_else(|| state.identify(vm));
+        drop(state);
+        ready(Ok(vm_id)).boxed()
     }
 
-    fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<Arc<Commit>>, JournalError>> {
+    fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
+        let mut state = self.state();
+        let free = !state.names.contains_key(to);
+        let moved = free.then(|| state.names.remove(from)).flatten();
+        let renamed = moved.is_some();
+        state.names.extend(moved.map(|vm_id| (to.clone(), vm_id)));
+        drop(state);
+        ready(Ok(renamed)).boxed()
+    }
+
+    fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<LastCommit>, JournalError>> {
         ready(Ok(self.state().last.get(vm_id).cloned())).boxed()
     }
 
@@ -239,7 +297,7 @@ impl Journal for MemoryJournal {
 
     fn bounds(&self) -> Bounds {
         let state = self.state();
-        Bounds { floor: state.floor, newest: state.newest(), announced: state.newest().seq }
+        Bounds { floor: state.floor, newest: state.newest(), applied: state.seq, announced: state.newest().seq }
     }
 
     fn count_after(&self, after: Position, cap: usize) -> BoxFuture<'_, Result<usize, JournalError>> {
@@ -265,5 +323,16 @@ impl Journal for MemoryJournal {
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, JournalError>> {
         ready(Ok(self.state().read_runs(runs, after, upto, limit))).boxed()
+    }
+
+    fn runs<'a>(&'a self, query: &'a RunQuery) -> BoxFuture<'a, Result<RunPage, JournalError>> {
+        ready(Ok(self.state().list_runs(query))).boxed()
+    }
+
+    fn run<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Option<RunSummary>, JournalError>> {
+        let state = self.state();
+        let found = state.opened.get(run).and_then(|at| state.summaries.get(at)).cloned();
+        drop(state);
+        ready(Ok(found)).boxed()
     }
 }

@@ -63,7 +63,7 @@ fn completions(journal: &MemoryJournal, run: &str) -> Vec<Position> {
 #[test]
 fn a_checkpoint_takes_a_sequence_and_moves_no_event_bound() {
     let journal = MemoryJournal::new(MemoryJournalConfig::default());
-    assert_eq!(journal.bounds(), Bounds { floor: Position::START, newest: Position::START, announced: 0 });
+    assert_eq!(journal.bounds(), Bounds { floor: Position::START, newest: Position::START, applied: 0, announced: 0 });
     assert_eq!(put(&journal, "a", vec![]).seq, 1);
     assert_eq!(journal.bounds().newest, Position::START);
     let two = put(&journal, "a", vec![status("a"), done("a", "r")]);
@@ -83,7 +83,7 @@ fn a_vm_keeps_its_id_and_its_last_commit() {
     now(journal.commit(Commit { vm_id: id.clone(), n: 7, ..commit("x", vec![status("a")]) })).expect("it fits");
     put(&journal, "b", vec![status("b"), status("b")]);
     assert_eq!(
-        now(journal.last_commit(&id)).expect("read").map(|last| last.n),
+        now(journal.last_commit(&id)).expect("read").map(|last| last.commit.n),
         Some(7),
         "although its events are pruned"
     );
@@ -112,7 +112,7 @@ fn what_is_pruned_says_so() {
     for _ in 0..5 {
         put(&journal, "a", vec![status("a")]);
     }
-    assert_eq!(journal.bounds(), Bounds { floor: at(2, 0), newest: at(5, 0), announced: 5 });
+    assert_eq!(journal.bounds(), Bounds { floor: at(2, 0), newest: at(5, 0), applied: 5, announced: 5 });
     for pruned in [Position::START, at(1, 0), at(1, 9)] {
         assert!(matches!(now(journal.read(pruned, at(5, 0), 9)), Err(JournalError::Pruned)), "{pruned:?}");
         assert!(matches!(now(journal.count_after(pruned, 9)), Err(JournalError::Pruned)), "{pruned:?}");
@@ -240,4 +240,18 @@ proptest! {
         }
         prop_assert_eq!(&seen[..], &kept[skip..]);
     }
+}
+
+#[test]
+fn a_rename_keeps_the_identity_and_takes_no_other() {
+    let journal = small(9);
+    let [old, new, other] = ["old", "new", "other"].map(|name| VmName::new(name).expect("a name"));
+    let (id, others) = (now(journal.vm_id(&old)).expect("an id"), now(journal.vm_id(&other)).expect("an id"));
+    assert!(!now(journal.rename_vm(&old, &other)).expect("answered"), "it has an identity");
+    assert!(!now(journal.rename_vm(&new, &other)).expect("answered"), "nobody knows it");
+    assert!(now(journal.rename_vm(&old, &new)).expect("answered"));
+    assert_eq!(now(journal.vm_id(&new)).expect("an id"), id);
+    assert_eq!(now(journal.vm_id(&other)).expect("an id"), others);
+    let next = now(journal.vm_id(&old)).expect("an id");
+    assert!(next != id && next != others, "the name is another VM's now");
 }
