@@ -51,7 +51,7 @@ lab: install-build install-test
 	$(CARGO) run --locked --quiet --example lab -- --loop --serve target/debug/gatewatch
 
 bench: install-build install-test
-	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench edge
+	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge
 	$(CARGO) bench --locked --bench report
 
 install-build:
