@@ -22,6 +22,8 @@ use crate::model::{RunId, VmId, VmName};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_runs;
 
 /// How many commits a receiver of the tail may lag behind before it must read.
 const TAIL_CAPACITY: usize = 1024;
