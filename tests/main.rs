@@ -15,6 +15,7 @@ mod browser_origins;
 mod canary;
 mod command_line;
 mod haproxy;
+mod history;
 mod jwt;
 mod keys;
 mod lab_faults;
