@@ -14,6 +14,7 @@ mod browser_login;
 mod browser_origins;
 mod canary;
 mod command_line;
+mod exports;
 mod haproxy;
 mod history;
 mod jwt;
