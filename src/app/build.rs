@@ -16,6 +16,7 @@ use super::routes::{self, Doors};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::FilesView;
+use crate::api::history::Exports;
 use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
@@ -115,7 +116,7 @@ impl App {
 
         let files = watch_local_files(&config, &journal, &live, &tasks);
         let shared = Shared {
-            journal,
+            journal: Arc::clone(&journal),
             live,
             demand: hub.demand(),
             metrics: metrics.polls.clone(),
@@ -157,10 +158,14 @@ impl App {
             edge.login_codes().keep(&code, &key_id);
         }
         let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
+        let (exports, runner) = Exports::new();
+        tasks.spawn_essential("exports", runner.run(tasks.stopping()));
         let readiness_view = readiness.watch();
         let doors = Doors {
             edge: edge.clone(),
             hub: Arc::clone(&hub),
+            journal,
+            exports,
             register,
             files,
             readiness: readiness_view,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use prometheus::Registry;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::event::{DurableEvent, EventKind};
@@ -190,16 +191,16 @@ async fn many_pollers_at_once_give_one_order_for_tail_and_readers() {
     let place = Place::new();
     let journal = Arc::new(place.open());
     let mut tail = journal.tail();
-    let pollers = (0..VMS).map(|vm| {
-        let journal = Arc::clone(&journal);
-        tokio::spawn(async move {
-            let vm = format!("vm-{vm}");
+    let mut pollers = JoinSet::new();
+    for vm in 0..VMS {
+        let (journal, vm) = (Arc::clone(&journal), format!("vm-{vm}"));
+        pollers.spawn(async move {
             for n in 0..COMMITS {
                 put(&*journal, &vm, vec![status(&vm); n % 4]).await;
             }
-        })
-    });
-    futures_util::future::try_join_all(pollers.collect::<Vec<_>>()).await.expect("no poller panicked");
+        });
+    }
+    pollers.join_all().await;
     let mut heard = Vec::new();
     for seq in 1..=(VMS * COMMITS) as u64 {
         let committed = tail.recv().await.expect("each commit is on the tail");
