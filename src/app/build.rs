@@ -1,12 +1,14 @@
 //! From settings to an app: binds sockets, lays the channels between rooms, starts tasks.
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
@@ -36,6 +38,8 @@ use crate::telemetry::hub::HubMetrics;
 const REGISTRATIONS: usize = 16;
 /// Commands that may wait for the fleet's owner.
 const COMMANDS: usize = 4;
+/// How long the start waits for what the journal kept of the VMs.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(10);
 /// Changes of files that may wait for a reload: the one that goes on may have missed one.
 const CHANGES: usize = 1;
 
@@ -115,7 +119,8 @@ impl App {
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
         };
-        let owner = FleetOwner {
+        let bus = shared.live.clone();
+        let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
             configured: config.vms.clone(),
             registered,
@@ -124,6 +129,8 @@ impl App {
         };
         let (fleet, commands) = mpsc::channel(COMMANDS);
         let (register, registrations) = mpsc::channel(REGISTRATIONS);
+        owner.watch_all().await;
+        let announced = owner.fleet.announced();
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
         let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
@@ -171,16 +178,16 @@ impl App {
             metrics: metrics.server.clone(),
             handle: server.clone(),
         };
+        let admin_stop = CancellationToken::new();
+        let admin = admin_listener
+            .map(|listener| AdminThread::start(listener, routes::admin(doors, &metrics), admin_stop.clone()))
+            .transpose()?;
+        wait_for_fleet(announced, &bus).await;
         tasks.spawn_essential("serve", async move {
             if let Err(error) = serve(listener, public, serving).await {
                 tracing::error!(%error, "the listener failed");
             }
         });
-
-        let admin_stop = CancellationToken::new();
-        let admin = admin_listener
-            .map(|listener| AdminThread::start(listener, routes::admin(doors, &metrics), admin_stop.clone()))
-            .transpose()?;
         Ok(Self {
             config,
             config_path,
@@ -202,6 +209,21 @@ impl App {
             signals,
             drain_delay,
         })
+    }
+}
+
+/// Waits until the hub knows of every VM what the journal kept: a stream opened before would miss what its current run has
+/// completed. Connections wait at the listener meanwhile.
+async fn wait_for_fleet(announced: impl Future<Output = ()>, bus: &LiveSender) {
+    let taken = async {
+        announced.await;
+        bus.settled().await
+    };
+    if timeout(ANNOUNCED_WITHIN, taken).await.is_err() {
+        tracing::warn!(
+            seconds = ANNOUNCED_WITHIN.as_secs(),
+            "the journal has not told of every VM: those it told of are served, the others when it does"
+        );
     }
 }
 

@@ -29,6 +29,10 @@ metrics! {
         ssh_logins: Counter = "gatewatch_ssh_logins_total", [];
         /// Bytes of benchmark logs read.
         log_bytes: Counter = "gatewatch_log_bytes_total", [];
+        /// Times that the journal did not take a VM's commit, or did not say what became of it.
+        journal_failures: Counter = "gatewatch_journal_failures_total", [];
+        /// VMs whose latest changes the journal has not taken: they are shown live and told once it does.
+        uncommitted: Gauge = "gatewatch_vms_uncommitted", [];
     }
 }
 
