@@ -277,3 +277,34 @@ fn watch_local_files(
     });
     seen
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    use tokio::time::{Instant, advance, timeout};
+
+    use super::{ANNOUNCED_WITHIN, wait_for_fleet};
+    use crate::journal::live_bus;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_waits_until_the_hub_has_taken_every_announcement() {
+        let (bus, mut hub) = live_bus();
+        let mut wait = Box::pin(wait_for_fleet(ready(()), &bus));
+        assert!(timeout(Duration::from_secs(5), &mut wait).await.is_err(), "the hub has not looked yet");
+        tokio::select! {
+            () = &mut wait => {}
+            report = hub.next() => panic!("{report:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_does_not_answer_delays_the_start_and_no_more() {
+        let (bus, _hub) = live_bus();
+        let begun = Instant::now();
+        advance(Duration::from_millis(1)).await;
+        wait_for_fleet(pending(), &bus).await;
+        assert!(begun.elapsed() < ANNOUNCED_WITHIN + Duration::from_secs(1));
+    }
+}

@@ -1,5 +1,7 @@
 //! What a new process, or a new poller, goes on from.
 
+use tokio::task::JoinSet;
+
 use super::*;
 use crate::event::EventKind;
 use crate::journal::Commit;
@@ -64,12 +66,13 @@ async fn every_vm_is_announced_before_it_is_said_so_and_one_without_an_answer_ho
     for number in 0..8 {
         lab.fleet.add(running(&format!("vm-{number}"), "")).expect("watched");
     }
-    let announced = tokio::spawn(lab.fleet.announced());
+    let mut announced = JoinSet::new();
+    announced.spawn(lab.fleet.announced());
     let mut seen = std::collections::HashSet::new();
     while seen.len() < 7 {
         seen.insert(lab.next().await.vm);
     }
-    assert!(!seen.contains(&name("vm-3")) && !announced.is_finished());
+    assert!(!seen.contains(&name("vm-3")) && announced.try_join_next().is_none());
     let why = lab.not_ready().into_iter().find(|(gate, _)| gate == "vm vm-3").expect("not ready");
     assert_eq!(why.1, "no report yet");
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -78,7 +81,7 @@ async fn every_vm_is_announced_before_it_is_said_so_and_one_without_an_answer_ho
 
     journal.mute(None);
     while lab.next().await.vm != name("vm-3") {}
-    announced.await.expect("no panic");
+    announced.join_next().await.expect("one task").expect("no panic");
     lab.stop().await;
 }
 
