@@ -16,7 +16,7 @@ use super::commits::{Identity, checkpoint_of, commit_of};
 use crate::event::Position;
 use crate::journal::{Commit, Journal, JournalError, LastCommit};
 use crate::lifecycle::Backoff;
-use crate::model::{LogCursor, Report, Stage, Timestamp, VmView};
+use crate::model::{ActiveError, ErrorCode, LogCursor, Report, Stage, Timestamp, VmView};
 use crate::telemetry::{Gauge, PollMetrics};
 use crate::tracker::{StateError, Step, Tracker, TrackerConfig};
 
@@ -199,11 +199,14 @@ impl Recorder {
         let before = self.tracker.clone();
         let steps = self.tracker.apply(report, now);
         let bytes = bytes_read(&before.cursors(), &self.tracker.cursors());
-        let view = self.tracker.view();
+        let mut view = self.tracker.view();
         let committed = self.commit_all(before, steps, now).await?;
         if committed && is_due(&self.saved, &self.tracker.cursors(), self.saved_at.elapsed()) {
             let checkpoint = checkpoint_of(&self.who, &self.tracker, self.n + 1);
             self.commit(checkpoint).await;
+        }
+        if let Some(view) = view.as_mut().filter(|_| !committed) {
+            view.errors.push(uncommitted());
         }
         Ok(Taken { view, bytes, committed })
     }
@@ -281,6 +284,12 @@ impl Recorder {
             info!(vm = %self.who.vm, seconds = away.since.elapsed().as_secs(), "the journal commits again");
         }
     }
+}
+
+/// What clients are shown beside a view that the journal has not taken.
+fn uncommitted() -> ActiveError {
+    let message = "what changed is shown, and told as events once the journal takes it".to_owned();
+    ActiveError { code: ErrorCode::JournalFailed, message }
 }
 
 /// What `work` answers, within [`ANSWER_WITHIN`].

@@ -111,16 +111,7 @@ impl Hub {
 
     /// Reads what the tail did not bring. `false`: the journal could not be read, and some of it is still missing.
     async fn catch_up(&self) -> bool {
-        let bounds = self.journal.bounds();
-        let whole = self.read_up_to(bounds.newest).await;
-        if whole {
-            // Commits without events are not among what was read.
-            self.state().caught_up(bounds.applied);
-        }
-        whole
-    }
-
-    async fn read_up_to(&self, upto: Position) -> bool {
+        let upto = self.journal.bounds().newest;
         loop {
             let from = self.state().tail;
             if from >= upto {

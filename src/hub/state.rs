@@ -95,11 +95,6 @@ impl State {
         seq > self.applied.saturating_add(1)
     }
 
-    /// Every event up to commit `seq` is known.
-    pub(super) fn caught_up(&mut self, seq: u64) {
-        self.applied = self.applied.max(seq);
-    }
-
     /// Gives up on what lies between the tail and `newest`: streams that stand before it must read the journal.
     pub(super) fn jump(&mut self, newest: Position) {
         if newest > self.tail {

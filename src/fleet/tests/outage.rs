@@ -7,7 +7,8 @@ use proptest::sample::select;
 use super::*;
 use crate::event::EventKind;
 use crate::model::{
-    FactKind, LogCursor, LogFact, LogPart, LogRead, Observation, ProcessCheck, ProcessSeen, Report, Stage, Timestamp,
+    ErrorCode, FactKind, LogCursor, LogFact, LogPart, LogRead, Observation, ProcessCheck, ProcessSeen, Report, Stage,
+    Timestamp,
 };
 
 /// One poll of a log that grows: how many lines were written before it, and what the journal does then.
@@ -181,6 +182,7 @@ async fn polls_and_live_events_go_on_while_the_journal_does_not_commit_and_all_i
         assert_eq!((report.poll_no, report.after), (poll, Position::START));
         let view = report.view.expect("a view");
         assert_eq!((view.stage, view.progress.len()), (Stage::Running, 1), "what was just seen");
+        assert_eq!(view.errors[0].code, ErrorCode::JournalFailed);
     }
     assert_eq!(told(&journal).await, []);
     assert_eq!((lab.metrics.uncommitted.get(), lab.metrics.journal_failures.get()), (1, 5));
@@ -191,6 +193,7 @@ async fn polls_and_live_events_go_on_while_the_journal_does_not_commit_and_all_i
     let events = told(&journal).await;
     assert!(events.len() > 10, "{}", events.len());
     assert_eq!(report.after, journal.bounds().newest);
+    assert_eq!(report.view.expect("a view").errors, []);
     assert_eq!(lab.metrics.uncommitted.get(), 0);
     lab.next().await;
     assert_eq!(told(&journal).await.len(), events.len(), "and once");

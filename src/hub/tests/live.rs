@@ -273,6 +273,24 @@ async fn a_restored_view_is_shown_stale_with_its_completions_until_the_first_rep
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hub_that_missed_a_checkpoint_does_not_wait_for_it() {
+    let mut lab = Lab::new();
+    lab.report("a", view(Stage::Booting)).await;
+    // More than the tail holds, before the hub looks.
+    for number in 0..2000 {
+        commit(&lab.journal, "a", vec![completed("a", "r", number)]).await;
+    }
+    let checkpoint = commit(&lab.journal, "a", Vec::new()).await;
+    for _ in 0..2000 {
+        commit(&lab.journal, "b", Vec::new()).await;
+    }
+    settle().await;
+    let report = lab.poll("a", Some(view(Stage::Ready)));
+    lab.publish(LiveReport { after: Position { seq: checkpoint.seq, i: 0 }, ..report }).await;
+    assert_eq!(lab.hub.vms(&VmGrant::all())[0].view.as_ref().unwrap().stage, Stage::Ready);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_poller_made_anew_does_not_put_its_older_view_before_the_newer_one_and_is_heard_from_its_first_poll() {
     let mut lab = Lab::new();
     lab.report("a", view(Stage::Ready)).await;
