@@ -1,12 +1,14 @@
 //! From settings to an app: binds sockets, lays the channels between rooms, starts tasks.
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
@@ -37,6 +39,8 @@ use crate::telemetry::hub::HubMetrics;
 const REGISTRATIONS: usize = 16;
 /// Commands that may wait for the fleet's owner.
 const COMMANDS: usize = 4;
+/// How long the start waits for what the journal kept of the VMs.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(10);
 /// Changes of files that may wait for a reload: the one that goes on may have missed one.
 const CHANGES: usize = 1;
 
@@ -123,7 +127,8 @@ impl App {
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
         };
-        let owner = FleetOwner {
+        let bus = shared.live.clone();
+        let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
             configured: config.vms.clone(),
             registered,
@@ -132,6 +137,8 @@ impl App {
         };
         let (fleet, commands) = mpsc::channel(COMMANDS);
         let (register, registrations) = mpsc::channel(REGISTRATIONS);
+        owner.watch_all().await;
+        let announced = owner.fleet.announced();
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
         let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
@@ -183,16 +190,16 @@ impl App {
             metrics: metrics.server.clone(),
             handle: server.clone(),
         };
+        let admin_stop = CancellationToken::new();
+        let admin = admin_listener
+            .map(|listener| AdminThread::start(listener, routes::admin(doors, &metrics), admin_stop.clone()))
+            .transpose()?;
+        wait_for_fleet(announced, &bus).await;
         tasks.spawn_essential("serve", async move {
             if let Err(error) = serve(listener, public, serving).await {
                 tracing::error!(%error, "the listener failed");
             }
         });
-
-        let admin_stop = CancellationToken::new();
-        let admin = admin_listener
-            .map(|listener| AdminThread::start(listener, routes::admin(doors, &metrics), admin_stop.clone()))
-            .transpose()?;
         Ok(Self {
             config,
             config_path,
@@ -215,6 +222,21 @@ impl App {
             signals,
             drain_delay,
         })
+    }
+}
+
+/// Waits until the hub knows of every VM what the journal kept: a stream opened before would miss what its current run has
+/// completed. Connections wait at the listener meanwhile.
+async fn wait_for_fleet(announced: impl Future<Output = ()>, bus: &LiveSender) {
+    let taken = async {
+        announced.await;
+        bus.settled().await
+    };
+    if timeout(ANNOUNCED_WITHIN, taken).await.is_err() {
+        tracing::warn!(
+            seconds = ANNOUNCED_WITHIN.as_secs(),
+            "the journal has not told of every VM: those it told of are served, the others when it does"
+        );
     }
 }
 
@@ -267,4 +289,35 @@ fn watch_local_files(
         }
     });
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    use tokio::time::{Instant, advance, timeout};
+
+    use super::{ANNOUNCED_WITHIN, wait_for_fleet};
+    use crate::journal::live_bus;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_waits_until_the_hub_has_taken_every_announcement() {
+        let (bus, mut hub) = live_bus();
+        let mut wait = Box::pin(wait_for_fleet(ready(()), &bus));
+        assert!(timeout(Duration::from_secs(5), &mut wait).await.is_err(), "the hub has not looked yet");
+        tokio::select! {
+            () = &mut wait => {}
+            report = hub.next() => panic!("{report:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_does_not_answer_delays_the_start_and_no_more() {
+        let (bus, _hub) = live_bus();
+        let begun = Instant::now();
+        advance(Duration::from_millis(1)).await;
+        wait_for_fleet(pending(), &bus).await;
+        assert!(begun.elapsed() < ANNOUNCED_WITHIN + Duration::from_secs(1));
+    }
 }

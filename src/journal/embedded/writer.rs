@@ -209,7 +209,6 @@ impl Writer {
     fn refuse(&mut self, error: &rusqlite::Error, replies: impl IntoIterator<Item = Reply<Committed>>) {
         self.fails(error);
         for reply in replies {
-            self.metrics.commit_failures.inc();
             let _ = reply.send(Err(JournalError::Store(error.to_string().into())));
         }
     }
