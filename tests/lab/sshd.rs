@@ -75,10 +75,13 @@ fn use_host_key(dir: &Path, name: &str) -> Result<()> {
 async fn configure(dir: &Path, user: &str, port: u16) -> Result<()> {
     let config = dir.join("sshd_config");
     let shown = dir.display();
+    // SHLVL keeps bash from reading the start-up file of whoever runs the tests: one that takes a lock (pyenv's does)
+    // leaves it behind when a test kills its login, and every later login waits for it.
     let text = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {shown}/host_key\nAuthorizedKeysFile {shown}/authorized_keys\n\
          PidFile none\nAllowUsers {user}\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n\
-         StrictModes no\nPrintMotd no\nUseDNS no\nLogLevel VERBOSE\nMaxStartups 200:30:400\n"
+         StrictModes no\nPrintMotd no\nUseDNS no\nLogLevel VERBOSE\nMaxStartups 200:30:400\n\
+         SetEnv SHLVL=1\n"
     );
     // Newer versions shut out an address that fails often, and the tests fail often from one address.
     fs::write(&config, format!("{text}PerSourcePenalties no\n"))?;

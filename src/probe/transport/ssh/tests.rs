@@ -43,10 +43,12 @@ impl Sshd {
             fs::create_dir_all("/run/sshd").unwrap();
         }
         let d = folder.display();
+        // SHLVL keeps bash from reading the start-up file of whoever runs the tests: one that takes a lock (pyenv's does)
+        // leaves it behind when a test kills its login, and every later login waits for it.
         let config = format!(
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey {d}/{host_key}\nAuthorizedKeysFile {d}/authorized\nUsePAM no\n\
              StrictModes no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nMaxStartups 200:30:400\nLogLevel VERBOSE\n"
+             KbdInteractiveAuthentication no\nMaxStartups 200:30:400\nLogLevel VERBOSE\nSetEnv SHLVL=1\n"
         );
         fs::write(folder.join("config"), config).unwrap();
         Command::new("/usr/sbin/sshd")
