@@ -21,7 +21,7 @@ use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
 use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
 use crate::hub::{Hub, HubConfig};
-use crate::journal::{Journal, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
+use crate::journal::{Journal, LiveSender, OpenError, live_bus};
 use crate::lifecycle::{Readiness, Signals, Tasks};
 use crate::model::Timestamp;
 use crate::probe;
@@ -60,6 +60,9 @@ pub enum StartError {
     /// The issuers of JWTs.
     #[error(transparent)]
     Issuers(#[from] IssuersError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
     /// Two metrics of one name: a fault of this program.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -94,7 +97,11 @@ impl App {
 
         let readiness = Readiness::new();
         let tasks = Tasks::new(&readiness);
-        let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
+        let opened = super::journal::open(&config, &metrics.journal).await?;
+        let journal = opened.journal();
+        if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
+            tasks.spawn_essential("journal", keeping);
+        }
         let hub_config = HubConfig { replica: replica_name(), ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, HubMetrics::new(&metrics.registry)?);
         let (live, live_receiver) = live_bus();
@@ -194,6 +201,7 @@ impl App {
             admin,
             admin_stop,
             hub,
+            journal: opened,
             fleet,
             tasks,
             readiness,

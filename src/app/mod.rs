@@ -5,6 +5,7 @@
 mod build;
 mod demo;
 mod fleet_task;
+mod journal;
 mod key_commands;
 mod keys;
 mod locked_file;
@@ -33,6 +34,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::fleet_task::FleetCommand;
+use self::journal::OpenJournal;
 use self::reload::Reloads;
 use crate::config::{Config, LogConfig};
 use crate::edge::EdgeState;
@@ -81,6 +83,7 @@ pub struct App {
     admin: Option<AdminThread>,
     admin_stop: CancellationToken,
     hub: Arc<Hub>,
+    journal: OpenJournal,
     fleet: mpsc::Sender<FleetCommand>,
     tasks: Tasks,
     readiness: Readiness,

@@ -84,6 +84,8 @@ impl App {
         let left_time = shutdown.left().saturating_sub(Duration::from_millis(500));
         let tasks = &self.tasks;
         let left = shutdown.stage("end tasks", tasks.shutdown(left_time)).await.unwrap_or_default();
+        // When nobody commits or reads any more.
+        shutdown.stage("close the journal", self.journal.close()).await;
         // Last, so that health and metrics answer for as long as there is something to tell.
         self.admin_stop.cancel();
         if let Some(admin) = &mut self.admin {

@@ -178,10 +178,18 @@ keys! { KEYS:
     POLL_TIMEOUT = Key::new("poll.timeout", POLL_RANGE, Default::Text("10s"),
         "How long one poll may take, connecting included.");
 
-    JOURNAL_KIND = Key::new("journal.kind", Kind::OneOf(JournalKind::WORDS), Default::Text("memory"),
-        "`memory`: gone when gatewatch stops; VMs' logs are read anew at the next start.").later();
-    JOURNAL_PATH = Key::new("journal.path", Kind::Path, Default::Text("data/journal.db"),
-        "The SQLite file of `embedded`.").later();
+    JOURNAL_KIND = Key::new("journal.kind", Kind::OneOf(JournalKind::WORDS), Default::Text("embedded"),
+        "`embedded`: a SQLite file of this process's own. `memory`: gone when gatewatch stops; VMs' logs are read anew at \
+         the next start. `jetstream` is not in this version.");
+    JOURNAL_PATH = Key::new("journal.path", Kind::Path, Default::None,
+        "The SQLite file of `embedded`, on a local disk. Not written: `journal.db` in `data.dir`.");
+    JOURNAL_KEEP_FOR = Key::new("journal.keep_for", Kind::Duration { min: 7 * 86_400, max: 3650 * 86_400 },
+        Default::Text("30d"),
+        "How long events can be resumed from and runs are listed (`embedded`). The latest run of each log is kept \
+         however old it is.");
+    JOURNAL_KEEP_EVENTS = Key::new("journal.keep_events", Kind::Integer { min: 100_000, max: 1_000_000_000 },
+        Default::Integer(1_000_000),
+        "How many events are kept (`embedded`): of more the oldest are removed, but none younger than seven days.");
     JOURNAL_SERVERS = Key::new("journal.servers", Kind::List { of: "NATS URL", max: 16 }, Default::List(&[]),
         "The NATS servers of `jetstream`. A secret, as URLs may carry a password.").later().secret();
     JOURNAL_FLEET = Key::new("journal.fleet", Kind::Text("name"), Default::None,

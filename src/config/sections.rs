@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::issue::plain;
 use super::keys::{Default, Key};
@@ -33,6 +34,7 @@ fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
     }
     let files = files(&table("files"));
     let register = register(&table("register"));
+    let data = data(&table("data"));
     let config = Config {
         admin: admin(&table("admin"), listen),
         tls: super::tls::read(&table("tls"), listen),
@@ -41,10 +43,10 @@ fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
         cors: CorsConfig { origins: table("cors").list(&CORS_ORIGINS, rules::origin) },
         auth: super::auth::read(&table("auth"), listen),
         poll: poll(&table("poll")),
-        journal: journal(&table("journal")),
+        journal: journal(&table("journal"), &data.dir),
         log: log(&table("log")),
         vms: vms(&document.entries(reader, "vm"), &files),
-        data: data(&table("data")),
+        data,
         files,
         // Every other section has been read by here, so no mistake goes unseen.
         register: register?,
@@ -154,10 +156,16 @@ fn poll(table: &Table<'_>) -> PollConfig {
     poll
 }
 
-fn journal(table: &Table<'_>) -> JournalConfig {
+fn journal(table: &Table<'_>, data_dir: &Path) -> JournalConfig {
+    let kind = table.word(&JOURNAL_KIND, JournalKind::from_word, JournalKind::Embedded);
+    if kind == JournalKind::Jetstream {
+        table.refuse(&JOURNAL_KIND, "\"jetstream\" is not in this version (only \"embedded\" and \"memory\")");
+    }
     JournalConfig {
-        kind: table.word(&JOURNAL_KIND, JournalKind::from_word, JournalKind::Memory),
-        path: table.path(&JOURNAL_PATH).unwrap_or_default(),
+        kind,
+        path: table.path(&JOURNAL_PATH).unwrap_or_else(|| data_dir.join("journal.db")),
+        keep_for: table.duration(&JOURNAL_KEEP_FOR),
+        keep_events: table.integer(&JOURNAL_KEEP_EVENTS),
         servers: table.list(&JOURNAL_SERVERS, |text| rules::line(text).map(Secret::new)),
         fleet: table.parsed(&JOURNAL_FLEET, rules::cloud_name),
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -42,7 +43,8 @@ fn what_is_not_written_is_at_its_default() {
     assert_eq!(config.poll.interval, Duration::from_secs(5));
     assert_eq!(config.poll.idle_interval, Duration::from_secs(30));
     assert_eq!(config.poll.timeout, Duration::from_secs(10));
-    assert_eq!((config.journal.kind, config.log.level), (JournalKind::Memory, LogLevel::Info));
+    assert_eq!((config.journal.kind, config.log.level), (JournalKind::Embedded, LogLevel::Info));
+    assert_eq!(config.journal.path, Path::new("data/journal.db"));
     assert!(config.register.enabled && config.vms.is_empty() && config.files == FilesConfig::default());
     assert_eq!(config.register.user.as_str(), "azureuser");
 

@@ -253,10 +253,14 @@ pub struct PollConfig {
 /// `[journal]`.
 #[derive(Clone, Debug)]
 pub struct JournalConfig {
-    /// Which; always `Memory` in this version.
+    /// Which; never `Jetstream` in this version.
     pub kind: JournalKind,
     /// File of `Embedded`.
     pub path: PathBuf,
+    /// How long `Embedded` keeps events, at least 7 days.
+    pub keep_for: Duration,
+    /// How many events `Embedded` keeps, as far as they are older than 7 days.
+    pub keep_events: u64,
     /// Servers of `Jetstream`.
     pub servers: Vec<crate::model::Secret>,
     /// Fleet of `Jetstream`.

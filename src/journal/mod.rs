@@ -3,13 +3,18 @@
 //! Beside it runs the live bus, on which the latest view of each VM travels. The hub is fed by these two alone, so it
 //! cannot tell one replica from many. May import `model`, `event`, `config` and `telemetry`.
 
+mod embedded;
 mod history;
 mod live;
 mod memory;
+mod record;
+mod store;
 
+pub use embedded::{EmbeddedConfig, EmbeddedJournal};
 pub use history::{MAX_RUNS_PAGE, RunPage, RunQuery, RunSummary};
 pub use live::{LiveReceiver, LiveReport, LiveSender, live_bus};
 pub use memory::{MemoryJournal, MemoryJournalConfig};
+pub use store::{OpenError, ReadOnlyJournal, Retention};
 
 use std::sync::Arc;
 
@@ -24,6 +29,9 @@ pub const RECORD_VERSION: u32 = 1;
 
 /// The largest record, in bytes of its encoded form.
 pub const MAX_RECORD_BYTES: usize = 256 * 1024;
+
+/// How many commits a receiver of the tail may lag behind before it must read.
+const TAIL_CAPACITY: usize = 1024;
 
 /// One poll's durable events with the cursors and tracker state that they leave behind: one journal record.
 ///
@@ -97,7 +105,7 @@ pub struct Page {
 }
 
 /// Why the journal did not do as asked.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// The record is larger than [`MAX_RECORD_BYTES`]: a fault of the caller, not to be retried.
     #[error("a record of {0} bytes is over the limit of {MAX_RECORD_BYTES}")]
@@ -157,4 +165,10 @@ pub trait Journal: Send + Sync + 'static {
 
     /// One run; `None` if it is not known, or no longer.
     fn run<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Option<RunSummary>, JournalError>>;
+}
+
+impl From<rusqlite::Error> for JournalError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.to_string().into())
+    }
 }

@@ -8,26 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use rand::distr::{Alphanumeric, SampleString as _};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::broadcast;
 
 use super::{
-    Bounds, Commit, Committed, Journal, JournalError, LastCommit, MAX_RECORD_BYTES, MAX_RUNS_PAGE, Page, RunPage,
-    RunQuery, RunSummary, StoredEvent,
+    Bounds, Commit, Committed, Journal, JournalError, LastCommit, MAX_RUNS_PAGE, Page, RunPage, RunQuery, RunSummary,
+    StoredEvent, TAIL_CAPACITY, record,
 };
 use crate::event::{DurableEvent, Epoch, EventKind, Position};
 use crate::model::{RunId, VmId, VmName};
 
 #[cfg(test)]
 mod tests;
-
-/// How many commits a receiver of the tail may lag behind before it must read.
-const TAIL_CAPACITY: usize = 1024;
-
-/// Length of an epoch, in characters of `[0-9A-Za-z]`.
-const EPOCH_CHARS: usize = 10;
 
 /// How much a [`MemoryJournal`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +40,7 @@ impl Default for MemoryJournalConfig {
 
 /// A journal in memory. Its epoch is new at each start, so an id of an earlier process is answered with a reset.
 ///
-/// Bounds: the events and completions of [`MemoryJournalConfig`], one commit (at most [`MAX_RECORD_BYTES`]) per VM, and
+/// Bounds: the events and completions of [`MemoryJournalConfig`], one commit (at most [`MAX_RECORD_BYTES`](super::MAX_RECORD_BYTES)) per VM, and
 /// one summary per run with an event among those.
 #[derive(Debug)]
 pub struct MemoryJournal {
@@ -81,9 +74,8 @@ struct State {
 impl MemoryJournal {
     /// An empty journal with an epoch of its own.
     pub fn new(config: MemoryJournalConfig) -> Self {
-        let epoch = Alphanumeric.sample_string(&mut rand::rng(), EPOCH_CHARS);
         Self {
-            epoch: Epoch::new(&epoch).expect("letters and digits, fewer than 24, are an epoch"),
+            epoch: record::new_epoch(),
             config,
             tail: broadcast::Sender::new(TAIL_CAPACITY),
             state: Mutex::default(),
@@ -96,10 +88,7 @@ impl MemoryJournal {
     }
 
     fn append(&self, commit: Commit) -> Result<Committed, JournalError> {
-        let size = encoded_size(&commit);
-        if size > MAX_RECORD_BYTES {
-            return Err(JournalError::TooLarge(size));
-        }
+        record::check_size(&commit)?;
         let mut state = self.state();
         state.seq += 1;
         let seq = state.seq;
@@ -245,18 +234,6 @@ fn source_of(event: &DurableEvent) -> Box<str> {
         source: Box<str>,
     }
     serde_json::from_str::<Source>(&event.data).map(|found| found.source).unwrap_or_default()
-}
-
-/// How many bytes the record of `commit` takes, with state and events as the JSON that they are.
-fn encoded_size(commit: &Commit) -> usize {
-    /// Names, numbers and punctuation of one event beside its texts.
-    const EVENT_OVERHEAD: usize = 128;
-    let cursors = serde_json::to_string(&commit.cursors).map_or(usize::MAX, |text| text.len());
-    let of = |event: &DurableEvent| {
-        let names = event.vm.as_str().len() + event.vm_id.as_str().len();
-        EVENT_OVERHEAD + names + event.run.as_ref().map_or(0, |run| run.as_str().len()) + event.data.len()
-    };
-    commit.events.iter().map(of).sum::<usize>().saturating_add(cursors).saturating_add(commit.tracker_state.len())
 }
 
 impl Journal for MemoryJournal {

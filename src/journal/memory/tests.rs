@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::MAX_RECORD_BYTES;
 use crate::model::LogCursor;
 
 fn now<T>(future: BoxFuture<'_, T>) -> T {

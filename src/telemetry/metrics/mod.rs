@@ -33,6 +33,20 @@ metrics! {
 }
 
 metrics! {
+    /// The store of durable events.
+    pub struct JournalMetrics {
+        /// Commits taken: one for each poll with durable events, and checkpoints.
+        commits: Counter = "gatewatch_journal_commits_total", [];
+        /// Commits refused by the store, each try counted.
+        commit_failures: Counter = "gatewatch_journal_commit_failures_total", [];
+        /// Durable events committed.
+        events: Counter = "gatewatch_journal_events_total", [];
+        /// Seconds until a commit (or several that waited together) was on the disk.
+        commit_duration: Seconds = "gatewatch_journal_commit_duration_seconds", [];
+    }
+}
+
+metrics! {
     /// What clients ask for. `route` is the route of the table (`unmatched` without one), never the path.
     pub struct HttpMetrics {
         /// Requests whose response head was sent, by route, method and status; 499: the client left before.
@@ -111,6 +125,8 @@ pub struct Metrics {
     pub registry: Registry,
     /// Of the polls.
     pub polls: PollMetrics,
+    /// Of the journal.
+    pub journal: JournalMetrics,
     /// Of the requests.
     pub http: HttpMetrics,
     /// Of the credentials.
@@ -143,6 +159,7 @@ impl Metrics {
         process.reload_ok.set(1);
         Ok(Self {
             polls: PollMetrics::register(&registry)?,
+            journal: JournalMetrics::register(&registry)?,
             http: HttpMetrics::register(&registry)?,
             auth: AuthMetrics::register(&registry)?,
             limits: LimitMetrics::register(&registry)?,

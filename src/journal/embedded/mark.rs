@@ -1,0 +1,188 @@
+//! Whether the file is the one that went on last, or a copy of it from before.
+//!
+//! A journal that was restored from a backup gives sequences a second time to other events, so a client must not go on
+//! from an id of before. Beside the journal stands a mark: what was announced last, a token that the journal holds too,
+//! and which file the mark itself is (its inode and its birth). Made anew at each start and each stop. A journal that
+//! was copied back alone does not know the token, or has given less than the mark says; one copied back with its mark
+//! finds that the mark is another file than it says. Then the epoch is new (SEMANTICS, section 4).
+//!
+//! A snapshot of the whole disk brings back all of it: whoever restores one removes the mark.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rusqlite::Connection;
+
+use super::lock::beside;
+use crate::event::Epoch;
+use crate::journal::record;
+use crate::journal::store::{Head, create_private, expect_mark, head, mark_made};
+
+/// Digits of the sequence, so that it is replaced in place: a full disk cannot stop that.
+const DIGITS: usize = 20;
+
+/// The largest mark that is read, bytes.
+const MAX_BYTES: u64 = 256;
+
+/// The mark of an open journal.
+#[derive(Debug)]
+pub(super) struct Mark {
+    path: PathBuf,
+    file: File,
+}
+
+/// What a mark says.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    seq: u64,
+    token: String,
+    inode: u64,
+    born: u128,
+}
+
+/// Why a journal's epoch is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    NoMark,
+    OtherToken,
+    Behind,
+    CopiedMark,
+}
+
+impl Doubt {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NoMark => "its mark is gone",
+            Self::OtherToken => "it is not the one that went on last",
+            Self::Behind => "it is behind what was already announced",
+            Self::CopiedMark => "it was copied here",
+        }
+    }
+}
+
+/// Renews the epoch of the journal at `path` if it must be, and makes its mark anew.
+pub(super) fn settle(path: &Path, connection: &Connection) -> Result<(Head, Mark), SettleError> {
+    let before = head(connection)?;
+    let mark_path = beside(path, ".mark");
+    let found = read(&mark_path)?;
+    let doubt = before.epoch.is_some().then(|| doubt(&before, found.as_ref())).flatten();
+    if let Some(doubt) = doubt {
+        tracing::warn!(
+            path = %path.display(),
+            why = doubt.as_str(),
+            "the journal was restored: its ids begin a new epoch, and every client begins anew"
+        );
+    }
+    let epoch = match (&before.epoch, doubt) {
+        (Some(epoch), None) => epoch.clone(),
+        _ => record::new_epoch(),
+    };
+    let mark = Mark::make(mark_path, connection, &epoch, before.seq)?;
+    Ok((Head { epoch: Some(epoch), ..before }, mark))
+}
+
+/// Why a mark cannot be settled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SettleError {
+    #[error(transparent)]
+    Store(#[from] rusqlite::Error),
+    #[error("its mark: {0}")]
+    Mark(#[from] io::Error),
+}
+
+fn doubt(head: &Head, mark: Option<&(Content, Metadata)>) -> Option<Doubt> {
+    let Some((content, metadata)) = mark else { return Some(Doubt::NoMark) };
+    if !head.tokens.contains(&content.token) {
+        Some(Doubt::OtherToken)
+    } else if content.seq > head.seq {
+        Some(Doubt::Behind)
+    } else if content.inode != metadata.ino() || content.born != born(metadata) {
+        Some(Doubt::CopiedMark)
+    } else {
+        None
+    }
+}
+
+impl Mark {
+    /// A new file with a new token in place of the old one. Wherever this is cut short, the journal knows the token of
+    /// the mark that is there.
+    fn make(path: PathBuf, connection: &Connection, epoch: &Epoch, seq: u64) -> Result<Self, SettleError> {
+        let token = format!("{:032x}", rand::random::<u128>());
+        expect_mark(connection, epoch, &token)?;
+        let file = write(&path, seq, &token)?;
+        mark_made(connection, &token)?;
+        Ok(Self { path, file })
+    }
+
+    /// Notes that sequences up to `seq` are about to be announced. Not synced: what a power cut takes back is the mark
+    /// alone, and a mark that says less raises no doubt.
+    pub(super) fn announce(&self, seq: u64) {
+        if let Err(error) = self.file.write_all_at(digits(seq).as_bytes(), 0) {
+            tracing::warn!(%error, "the journal's mark cannot be written; a restored backup may go unnoticed");
+        }
+    }
+
+    /// Makes the mark anew at an orderly stop, so that a backup made while the process ran is known as one.
+    pub(super) fn close(self, connection: &Connection, epoch: &Epoch, seq: u64) -> Result<(), SettleError> {
+        Self::make(self.path, connection, epoch, seq).map(drop)
+    }
+}
+
+/// Puts a new mark in place of the one at `path`.
+fn write(path: &Path, seq: u64, token: &str) -> io::Result<File> {
+    let new = beside(path, ".new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_private(&new)?;
+    let metadata = file.metadata()?;
+    let content = Content { seq, token: token.to_owned(), inode: metadata.ino(), born: born(&metadata) };
+    file.write_all(content.to_text().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()?;
+    Ok(file)
+}
+
+impl Content {
+    fn to_text(&self) -> String {
+        format!("{} {} {} {}\n", digits(self.seq), self.token, self.inode, self.born)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split_ascii_whitespace();
+        Some(Self {
+            seq: parts.next()?.parse().ok()?,
+            token: parts.next()?.to_owned(),
+            inode: parts.next()?.parse().ok()?,
+            born: parts.next()?.parse().ok()?,
+        })
+    }
+}
+
+fn digits(seq: u64) -> String {
+    format!("{seq:0DIGITS$}")
+}
+
+/// Nanoseconds since the epoch; 0 where the file system does not tell.
+fn born(metadata: &Metadata) -> u128 {
+    let born = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    born.map_or(0, |since| since.as_nanos())
+}
+
+/// The mark at `path`; `None` if there is none, or one that says nothing.
+fn read(path: &Path) -> io::Result<Option<(Content, Metadata)>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(Content::parse(&String::from_utf8_lossy(&bytes)).map(|content| (content, metadata)))
+}

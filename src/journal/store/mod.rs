@@ -1,0 +1,24 @@
+//! The SQLite file that durable events are read from: its schema, and what is written to and read from it.
+//!
+//! Knows nothing of who writes when: `embedded` appends to it as the journal itself. All of it blocks; `pool` takes the
+//! reads off the runtime's threads.
+
+mod place;
+mod pool;
+mod prune;
+mod read;
+mod read_only;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub(super) use place::Place;
+pub(super) use pool::Pool;
+pub use prune::Retention;
+pub(super) use prune::prune;
+pub(super) use read::{count_after, last_commit, read, read_runs, run, runs};
+pub use read_only::ReadOnlyJournal;
+pub use schema::OpenError;
+pub(super) use schema::{Head, create_private, expect_mark, head, mark_made, open};
+pub(super) use write::{append, rename_vm, vm_id};
