@@ -159,3 +159,20 @@ async fn a_client_that_left_before_its_first_durable_event_misses_nothing() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_client_that_comes_right_after_a_restart_gets_the_current_runs_whole() {
+    let mut vm = Played::new("one", &[Kind::Waa(2)], 9);
+    let mut served = Process::start(Scheme::Http, &sections(EMBEDDED, std::slice::from_ref(&vm))).await;
+    for restart in 1..=5 {
+        vm.write(PIECE);
+        let written = vm.finish();
+        let known = Follower::start("known", target(&served), "interval=1", Place::Header, Pause::None);
+        assert_eq!(known.settled(&written, PATIENCE).await.events, written.len());
+        served.start_again();
+        // Before the first poll has told anything.
+        let new = Follower::start("new", target(&served), "interval=1", Place::Header, Pause::None);
+        let verdict = new.settled(&written, Duration::from_secs(4)).await;
+        assert!(verdict.is_clean() && verdict.events == written.len(), "restart {restart}: {verdict:#?}");
+    }
+}

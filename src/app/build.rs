@@ -1,12 +1,14 @@
 //! From settings to an app: binds sockets, lays the channels between rooms, starts tasks.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
@@ -23,7 +25,7 @@ use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredF
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, OpenError, live_bus};
 use crate::lifecycle::{Readiness, Signals, Tasks};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, VmGrant, VmName};
 use crate::probe;
 use crate::server::{
     AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
@@ -38,6 +40,10 @@ const REGISTRATIONS: usize = 16;
 const COMMANDS: usize = 4;
 /// Changes of files that may wait for a reload: the one that goes on may have missed one.
 const CHANGES: usize = 1;
+
+/// How long the first connection waits for what the journal knows of the VMs, and how often that is looked at.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
+const ANNOUNCED_EVERY: Duration = Duration::from_millis(5);
 
 /// Why the process cannot start: one readable line each.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +128,8 @@ impl App {
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
         };
+        let registered_names = registered.iter().map(|vm| vm.name.clone());
+        let vms: HashSet<VmName> = config.vms.iter().map(|vm| vm.name.clone()).chain(registered_names).collect();
         let owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
             configured: config.vms.clone(),
@@ -178,7 +186,9 @@ impl App {
             metrics: metrics.server.clone(),
             handle: server.clone(),
         };
+        let announced = announced(Arc::clone(&hub), vms);
         tasks.spawn_essential("serve", async move {
+            announced.await;
             if let Err(error) = serve(listener, public, serving).await {
                 tracing::error!(%error, "the listener failed");
             }
@@ -210,6 +220,25 @@ impl App {
             signals,
             drain_delay,
         })
+    }
+}
+
+/// Until the hub has heard of every one of `vms` what the journal knows: to a snapshot made before, their runs are
+/// missing for good. A VM that cannot be watched is never heard of, so this waits for [`ANNOUNCED_WITHIN`] at most.
+async fn announced(hub: Arc<Hub>, mut vms: HashSet<VmName>) {
+    let all_heard = async {
+        loop {
+            for known in hub.vms(&VmGrant::all()) {
+                vms.remove(&known.vm);
+            }
+            if vms.is_empty() {
+                return;
+            }
+            sleep(ANNOUNCED_EVERY).await;
+        }
+    };
+    if timeout(ANNOUNCED_WITHIN, all_heard).await.is_err() {
+        tracing::warn!(vms = vms.len(), "serving before every VM is known: new clients may lack their runs at first");
     }
 }
 

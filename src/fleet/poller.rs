@@ -85,7 +85,9 @@ pub(super) async fn run(target: Target, shared: Shared, stop: CancellationToken,
         after: Position::START,
     };
     poller.heed(&mut demand);
-    poller.publish(None).await;
+    // With what the last commit knew: a client that comes before the first poll is over gets the current runs too.
+    let known = poller.tracker.view();
+    poller.publish(known).await;
     loop {
         tokio::select! {
             biased;

@@ -109,9 +109,8 @@ impl Slot {
     /// Whether `report` is news, with every commit up to `applied` known here (SEMANTICS 5).
     pub(super) fn judge(&self, report: &LiveReport, applied: u64) -> Verdict {
         let newer = self.fence.is_none_or(|fence| key(report) > fence);
-        // A poller that begins anew counts its polls anew; only its announcement has no view.
-        let restarts =
-            report.view.is_none() && report.poll_no == 0 && self.fence.is_none_or(|(rev, ..)| report.lease_rev >= rev);
+        // A poller that begins anew counts its polls anew; only its announcement is of no poll.
+        let restarts = report.poll_no == 0 && self.fence.is_none_or(|(rev, ..)| report.lease_rev >= rev);
         if restarts {
             Verdict::Apply
         } else if !newer || report.after.seq < self.durable_seq {
@@ -134,7 +133,7 @@ impl Slot {
     /// Takes over what `report` says; `true` if that changed the live frames.
     pub(super) fn apply(&mut self, report: LiveReport, now: Instant) -> bool {
         self.fence = Some(key(&report));
-        if report.view.is_none() {
+        if report.poll_no == 0 {
             // A poller that begins anew has committed nothing yet: what it says is newer than any durable event here.
             self.durable_seq = 0;
         }

@@ -155,7 +155,7 @@ impl State {
     pub(super) fn report(&mut self, report: LiveReport, now: Instant) -> Effects {
         let mut effects = Effects::default();
         if let Some((seq, _)) = self.gone.get(&report.vm_id) {
-            let announced = report.view.is_none() && report.poll_no == 0;
+            let announced = report.poll_no == 0;
             if !announced && report.after.seq < *seq {
                 return effects;
             }

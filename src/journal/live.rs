@@ -18,7 +18,7 @@ pub struct LiveReport {
     pub vm_id: VmId,
     /// The lease under which it was polled; 0 where there are no leases.
     pub lease_rev: u64,
-    /// Counts this VM's polls in the poller's process; 0 before the first.
+    /// Counts this VM's polls in the poller's process; 0 in the announcement before the first.
     pub poll_no: u64,
     /// The poller's last commit for this VM: durable events up to here come first.
     pub after: Position,
@@ -26,7 +26,7 @@ pub struct LiveReport {
     pub interval: f64,
     /// What the configuration says of it.
     pub facts: Arc<VmFacts>,
-    /// What the polls say; `None` before the first report.
+    /// What the polls say; in an announcement what the last commit knew, `None` if there is none.
     pub view: Option<Arc<VmView>>,
 }
 
