@@ -186,3 +186,19 @@ fn read(path: &Path) -> io::Result<Option<(Content, Metadata)>> {
     file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(Content::parse(&String::from_utf8_lossy(&bytes)).map(|content| (content, metadata)))
 }
+
+/// What making a mark anew leaves if it ends after `steps` of its steps.
+#[cfg(test)]
+pub(super) fn cut_short(path: &Path, connection: &Connection, steps: usize) {
+    let before = head(connection).expect("read");
+    let (path, token) = (beside(path, ".mark"), "0123".to_owned());
+    if steps > 0 {
+        expect_mark(connection, &before.epoch.expect("it has one"), &token).expect("written");
+    }
+    if steps > 1 {
+        fs::write(beside(&path, ".new"), "half a mark").expect("written");
+    }
+    if steps > 2 {
+        write(&path, before.seq, &token).expect("written");
+    }
+}

@@ -27,12 +27,45 @@ type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
 /// What is asked of the writer. An answer that nobody waits for any more is dropped; what was asked is done.
 pub(super) enum Request {
-    Commit { commit: Box<Commit>, reply: Reply<Committed> },
-    VmId { vm: VmName, fresh: VmId, reply: Reply<VmId> },
-    Rename { from: VmName, to: VmName, reply: Reply<bool> },
-    LastCommit { vm_id: VmId, reply: Reply<Option<LastCommit>> },
-    Maintain { now: Timestamp, reply: Reply<bool> },
-    Close { reply: Reply<()> },
+    Commit {
+        commit: Box<Commit>,
+        reply: Reply<Committed>,
+    },
+    VmId {
+        vm: VmName,
+        fresh: VmId,
+        reply: Reply<VmId>,
+    },
+    Rename {
+        from: VmName,
+        to: VmName,
+        reply: Reply<bool>,
+    },
+    LastCommit {
+        vm_id: VmId,
+        reply: Reply<Option<LastCommit>>,
+    },
+    Maintain {
+        now: Timestamp,
+        reply: Reply<bool>,
+    },
+    Close {
+        reply: Reply<()>,
+    },
+    /// The file may grow to so many pages more; `None`: to any size.
+    #[cfg(test)]
+    Room {
+        pages: Option<i64>,
+        reply: Reply<()>,
+    },
+}
+
+#[cfg(test)]
+impl Request {
+    /// Stands for a disk with room for so many pages.
+    pub(super) async fn limit_pages(journal: &super::EmbeddedJournal, pages: Option<i64>) {
+        journal.ask(|reply| Self::Room { pages, reply }).await.expect("set");
+    }
 }
 
 /// Seconds between two looks at what need not be kept any more.
@@ -101,6 +134,13 @@ impl Writer {
             }
             Request::Maintain { now, reply } => {
                 let _ = reply.send(self.maintain(now));
+            }
+            #[cfg(test)]
+            Request::Room { pages, reply } => {
+                let now: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a count");
+                let most = pages.map_or(i64::from(u32::MAX - 1), |pages| now + pages);
+                connection.pragma_update(None, "max_page_count", most).expect("set");
+                let _ = reply.send(Ok(()));
             }
             Request::Commit { .. } | Request::Close { .. } => {}
         }

@@ -141,11 +141,11 @@ impl State {
 
     fn index(&mut self, event: &Arc<StoredEvent>, config: MemoryJournalConfig) {
         let Some(run) = &event.event.run else { return };
-        if let Some(summary) = RunSummary::opened(event) {
+        if let Some(summary) = self.opened.get(run).and_then(|at| self.summaries.get_mut(at)) {
+            summary.take(event);
+        } else if let Some(summary) = RunSummary::opened(event) {
             self.opened.insert(run.clone(), summary.started);
             self.summaries.insert(summary.started, summary);
-        } else if let Some(summary) = self.opened.get(run).and_then(|at| self.summaries.get_mut(at)) {
-            summary.take(event);
         }
         if event.event.kind == EventKind::RunStarted {
             let log = (event.event.vm_id.clone(), source_of(&event.event));

@@ -15,7 +15,18 @@ use crate::model::{RunId, VmId, VmName};
 /// Runs looked at for one page: a grant is no index.
 const RUNS_LOOKED_AT: usize = 4 * MAX_RUNS_PAGE;
 
-const EVENT: &str = "place, kind, vm, vm_id, run, data";
+/// Events after one place up to another.
+pub(super) const BETWEEN: &str = "SELECT place, kind, vm, vm_id, run, data FROM events \
+                                  WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
+
+/// How many events stand after a place.
+pub(super) const AFTER: &str = "SELECT head.no - max(head.floor_no, ifnull( \
+                                (SELECT no FROM events WHERE place <= ?1 ORDER BY place DESC LIMIT 1), 0)) FROM head";
+
+/// Completions of a run after one place up to another.
+pub(super) const OF_RUN: &str = "SELECT place, kind, vm, vm_id, run, data FROM events \
+                                 WHERE run = ?1 AND place > ?2 AND place <= ?3 AND kind = 'task_complete' \
+                                 ORDER BY place LIMIT ?4";
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Arc<StoredEvent>> {
     let bad = |column: usize, what: String| {
@@ -52,9 +63,8 @@ pub(in crate::journal) fn read(
     // One transaction: what is pruned meanwhile is still there.
     let transaction = connection.transaction()?;
     check_kept(&transaction, after)?;
-    let sql = format!("SELECT {EVENT} FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3");
     let events = transaction
-        .prepare_cached(&sql)?
+        .prepare_cached(BETWEEN)?
         .query_map(params![Place::from(after), Place::from(upto), one_more(limit)], event)?
         .collect::<Result<Vec<_>, _>>()?;
     Ok(page(events, limit))
@@ -68,9 +78,7 @@ pub(in crate::journal) fn count_after(
 ) -> Result<usize, JournalError> {
     let transaction = connection.transaction()?;
     check_kept(&transaction, after)?;
-    let sql = "SELECT head.no - max(head.floor_no, ifnull( \
-               (SELECT no FROM events WHERE place <= ?1 ORDER BY place DESC LIMIT 1), 0)) FROM head";
-    let count: i64 = transaction.prepare_cached(sql)?.query_row([Place::from(after)], |row| row.get(0))?;
+    let count: i64 = transaction.prepare_cached(AFTER)?.query_row([Place::from(after)], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or(0).min(cap))
 }
 
@@ -83,11 +91,7 @@ pub(in crate::journal) fn read_runs(
     limit: usize,
 ) -> Result<Page, JournalError> {
     let transaction = connection.transaction()?;
-    let sql = format!(
-        "SELECT {EVENT} FROM events WHERE run = ?1 AND place > ?2 AND place <= ?3 AND kind = 'task_complete' \
-         ORDER BY place LIMIT ?4"
-    );
-    let mut statement = transaction.prepare_cached(&sql)?;
+    let mut statement = transaction.prepare_cached(OF_RUN)?;
     let mut events = Vec::new();
     for run in runs {
         let found = statement

@@ -169,7 +169,7 @@ fn quick_check(connection: &mut Connection, path: &Path) -> Result<(), OpenError
     let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     match found {
         Ok(found) if found == "ok" => Ok(()),
-        Ok(found) => Err(OpenError::Corrupt(path.to_owned(), found)),
+        Ok(found) => Err(OpenError::Corrupt(path.to_owned(), found.replace('\n', " "))),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
             tracing::info!(path = %path.display(), "the journal is too large to be checked whole at each start; what was checked is sound");
             Ok(())
