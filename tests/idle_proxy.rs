@@ -10,11 +10,11 @@ use tokio::time::sleep;
 use crate::faults::{BareHub, Follower, Pause, Place, Target, task_id};
 use crate::support::{HaProxy, eventually, plain};
 
-/// The real ones are 30 times as long: heartbeats every 15 s, a proxy that cuts after 60 s.
-const HEARTBEAT: Duration = Duration::from_millis(500);
-const CUT_AFTER: &str = "2s";
-/// Two and a half times as long as the proxy waits.
-const QUIET: Duration = Duration::from_secs(5);
+/// The real ones are 15 times as long: heartbeats every 15 s, a proxy that cuts after 60 s.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const CUT_AFTER: &str = "4s";
+/// More than twice as long as the proxy waits.
+const QUIET: Duration = Duration::from_secs(9);
 /// What clients are told to wait before they come back; each gets up to 50 % more or less.
 const RETRY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(20);

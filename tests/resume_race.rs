@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatewatch::hub::HubConfig;
-use gatewatch::journal::{Journal, MemoryJournal, MemoryJournalConfig};
+use gatewatch::journal::{EmbeddedConfig, EmbeddedJournal, Journal, MemoryJournal, MemoryJournalConfig, Retention};
+use gatewatch::model::Timestamp;
+use gatewatch::telemetry::Metrics;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::faults::{BareHub, Target, say, seed};
+use crate::faults::{BareHub, Target, now, say, seed};
 use crate::support::Sse;
 
 const CLIENTS: u64 = 12;
 /// Fewer than the hub replays one by one.
-const EVENTS: u64 = 12_000;
+const EVENTS: u64 = 6_000;
 /// So many events are committed at full speed, then the writer rests.
 const BURST: u64 = 500;
 const BETWEEN: Duration = Duration::from_millis(50);
@@ -118,4 +120,16 @@ async fn race(journal: Arc<dyn Journal>, seed: u64) {
 async fn replay_against_a_writer_at_full_speed_is_exact_on_the_journal_in_memory() {
     let seed = seed("replay from memory");
     race(Arc::new(MemoryJournal::new(MemoryJournalConfig::default())), seed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_against_a_writer_at_full_speed_is_exact_on_the_embedded_journal() {
+    let seed = seed("replay from SQLite");
+    let dir = tempfile::tempdir().expect("a folder");
+    let retention = Retention::new(Duration::from_secs(30 * 24 * 3600), 1_000_000);
+    let config = EmbeddedConfig { path: dir.path().join("journal.db"), retention };
+    let journal = EmbeddedJournal::open(config, Metrics::new().journal, Timestamp(now())).expect("it opens");
+    let journal = Arc::new(journal);
+    race(Arc::clone(&journal) as Arc<dyn Journal>, seed).await;
+    journal.close().await.expect("it closes in order");
 }

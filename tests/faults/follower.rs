@@ -79,12 +79,13 @@ impl Follower {
     pub async fn settled(&self, written: &[String], patience: Duration) -> Verdict {
         let (mut events, mut since) = (0, Instant::now());
         loop {
-            let verdict = self.ledger().judge(written);
-            if verdict.events != events {
-                (events, since) = (verdict.events, Instant::now());
+            let now = self.ledger().completions.len();
+            if now != events {
+                (events, since) = (now, Instant::now());
             }
-            if verdict.lost.is_empty() || since.elapsed() > patience {
-                return verdict;
+            // Judging is work: only when there can be nothing missing, or no more comes.
+            if now >= written.len() || since.elapsed() > patience {
+                return self.ledger().judge(written);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

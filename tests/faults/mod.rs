@@ -15,8 +15,8 @@ pub use played::{Kind, Played};
 use std::io::Write;
 use std::time::SystemTime;
 
-/// The seed of this run: that of the variable `GATEWATCH_SEED`, so that a failure can be repeated, else a new one. It is
-/// printed, and `cargo test` shows it with a failure.
+/// The seed of this run: that of the variable `GATEWATCH_SEED`, so that what led to a failure can be chosen again, else a
+/// new one. It is printed, and `cargo test` shows it with a failure.
 pub fn seed(of: &str) -> u64 {
     let given = std::env::var("GATEWATCH_SEED").ok().map(|text| text.parse().expect("GATEWATCH_SEED is a number"));
     let seed = given.unwrap_or_else(rand::random);
@@ -26,7 +26,7 @@ pub fn seed(of: &str) -> u64 {
 
 /// A line for whoever reads the output.
 pub fn say(text: &str) {
-    // `print!` is what the harness of the tests keeps for failures; a write to stdout is not.
+    // The harness of the tests keeps what is printed for failures; what is written to stdout it does not.
     #[allow(clippy::print_stdout, reason = "it is the output of a test")]
     {
         println!("{text}");

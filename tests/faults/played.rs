@@ -30,7 +30,7 @@ pub struct Played {
     process: String,
     benchmark: Option<Child>,
     logs: Vec<Log>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 struct Log {
@@ -48,7 +48,7 @@ struct Log {
 }
 
 impl Played {
-    /// One with a log of each of `kinds`, whose benchmark runs.
+    /// One with a log of each of `kinds`, whose benchmark runs. Without any it never writes one.
     pub fn new(name: &str, kinds: &[Kind], seed: u64) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::tempdir().expect("a folder");
@@ -70,12 +70,15 @@ impl Played {
             .stdin(Stdio::null())
             .spawn()
             .expect("sleep is part of every Debian");
-        Self { name: name.to_owned(), process, benchmark: Some(benchmark), logs, _dir: dir }
+        Self { name: name.to_owned(), process, benchmark: Some(benchmark), logs, dir }
     }
 
     /// Its entry in the configuration.
     pub fn toml(&self) -> String {
-        let logs: Vec<String> = self.logs.iter().map(|log| log.path.display().to_string()).collect();
+        let mut logs: Vec<String> = self.logs.iter().map(|log| log.path.display().to_string()).collect();
+        if logs.is_empty() {
+            logs.push(self.dir.path().join("benchmark.log").display().to_string());
+        }
         format!(
             "[[vm]]\nname = {:?}\ntransport = \"local\"\ncontainer = \"\"\nprobe_url = \"\"\nprocess = {:?}\n\
              benchmark_log = {logs:?}\n",

@@ -98,7 +98,7 @@ impl Process {
             self.level,
             self.sections.replace("{dir}", &self.dir.path().display().to_string()),
         );
-        fs::write(self.dir.path().join("gatewatch.toml"), text).expect("written");
+        super::replace(&self.dir.path().join("gatewatch.toml"), &text);
     }
 
     /// Starts the process (anew), on the same port and data, and waits until it is ready.
@@ -128,6 +128,13 @@ impl Process {
             assert!(ended.is_none() && began.elapsed() < Duration::from_secs(20), "{ended:?}:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Writes a configuration with other `sections`; the process sees it at its next reload or start.
+    #[allow(dead_code, reason = "only the soak does")]
+    pub fn configure(&mut self, sections: &str) {
+        sections.clone_into(&mut self.sections);
+        self.write_config();
     }
 
     /// The URL of `path`, not through any load balancer.
@@ -196,11 +203,6 @@ impl Process {
         self.child.try_wait().expect("our own child").is_none()
     }
 
-    /// Its folder: `gatewatch.toml`, `data`, `log`.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -236,10 +238,10 @@ pub fn program() -> PathBuf {
     own.ancestors().nth(2).expect("target/debug/examples/x").join("gatewatch")
 }
 
-/// A port of loopback that nobody listens on now. It lies below those that Linux gives to outgoing connections: a client
-/// that tries while the server is away cannot be given its port.
+/// A port of loopback that nobody listens on now. It lies below those that Linux gives to outgoing connections, so that a
+/// client that tries while the server is away cannot be given its port, and below those of the lab.
 pub(super) fn free_port() -> u16 {
     let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let ports = || rand::random_range(20_000..32_000_u16);
+    let ports = || rand::random_range(10_000..20_000_u16);
     std::iter::repeat_with(ports).take(100).find(free).expect("a port of a hundred is free")
 }

@@ -129,9 +129,13 @@ async fn a_poller_that_begins_anew_announces_what_it_knows_so_that_new_clients_g
     let announcement = LiveReport { view: Some(Arc::new(running("r", 1))), ..lab.poll("a", None) };
     lab_anew.publish(announcement).await;
     assert_eq!(keys(&lab_anew.open(1, None).so_far().await), ["a/r/1"]);
-    // The first poll is news beside it.
-    let first = LiveReport { poll_no: 1, ..lab.poll("a", Some(running("r", 2))) };
-    lab_anew.publish(first).await;
-    let snapshot = lab_anew.open(1, None).so_far().await;
-    assert!(snapshot.iter().any(|got| got.event == "progress" && got.data["completed"] == 2), "{snapshot:?}");
+    // The first poll is news beside it; and so is that of a poller that was made anew meanwhile.
+    for done in [2, 3] {
+        let first = LiveReport { poll_no: 1, ..lab.poll("a", Some(running("r", done))) };
+        lab_anew.publish(first).await;
+        let snapshot = lab_anew.open(1, None).so_far().await;
+        assert!(snapshot.iter().any(|got| got.event == "progress" && got.data["completed"] == done), "{snapshot:?}");
+        let announcement = LiveReport { view: Some(Arc::new(running("r", done))), ..lab.poll("a", None) };
+        lab_anew.publish(LiveReport { poll_no: 0, ..announcement }).await;
+    }
 }
