@@ -60,12 +60,14 @@ async fn a_proxy_that_cuts_before_the_heartbeat_costs_reconnects_and_no_event() 
     const EVENTS: u64 = 16;
     const CUTS: usize = 4;
     let hub = hub(Duration::from_secs(15)).await;
+    let began = Instant::now();
     let mut through = Vec::new();
     for (mode, place) in [("http", Place::Header), ("tcp", Place::Parameter)] {
         let (proxy, target) = proxy(&hub, mode, "400ms").await;
-        through.push((proxy, Follower::start(mode, target, "", place, Pause::AsTold)));
+        let follower = Follower::start(mode, target, "", place, Pause::AsTold);
+        eventually(PATIENCE, || async { follower.ledger().last_id.is_some() }).await;
+        through.push((proxy, follower));
     }
-    let began = Instant::now();
     for number in 1..=EVENTS {
         hub.commit(number..number + 1).await;
         // Now within the proxy's patience, now beyond it.
