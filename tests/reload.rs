@@ -34,6 +34,27 @@ async fn g63_a_new_list_of_vms_is_watched_without_dropping_a_stream_and_a_bad_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_vm_keeps_its_identity_and_nobody_is_told_of_a_removal() {
+    let served = Served::start().await;
+    let id_of_vm = async |name: &str| {
+        let vms: serde_json::Value = served.get("/api/vms").await?.json().await.ok()?;
+        vms.as_array()?.iter().find(|vm| vm["name"] == name).map(|vm| vm["vm_id"].clone())
+    };
+    let before = id_of_vm("one").await.expect("it is there from the first answer on");
+    let mut stream = served.stream().await;
+
+    let config = std::fs::read_to_string(served.file("gatewatch.toml")).expect("the configuration");
+    let renamed = config.replace("name = \"one\"", "name = \"uno\"\nrenamed_from = \"one\"");
+    replace(&served.file("gatewatch.toml"), &renamed);
+    served.reload();
+    let seen = stream.until(SOON, |f| f.event == "status" && f.text("vm") == "uno").await;
+    assert!(seen.iter().any(|f| f.event == "reset" && f.text("reason") == "grants_changed"), "{seen:?}");
+    assert!(!seen.iter().any(|f| f.text("stage") == "removed"), "{seen:?}");
+    assert_eq!(id_of_vm("uno").await, Some(before));
+    assert_eq!(served.names().await, ["two", "uno"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn g63_a_change_is_taken_without_a_signal_and_a_refused_one_is_counted_once() {
     let served = Served::start().await;
     let mut stream = served.stream().await;

@@ -1,9 +1,10 @@
-//! Routes and handlers: what a caller asks, answered from the hub's views. Nothing here polls a VM.
+//! Routes and handlers: what a caller asks, answered from the hub's views and the journal. Nothing here polls a VM.
 //!
 //! May import `model`, `telemetry`, `event`, `journal`, `hub` and `edge`.
 
 mod caller;
 mod health;
+pub mod history;
 mod keys;
 mod page;
 mod poll;
@@ -23,9 +24,11 @@ use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+use self::history::Exports;
 use self::problem::ApiError;
 use crate::edge::{self, EdgeState};
 use crate::hub::Hub;
+use crate::journal::Journal;
 use crate::model::Scope::{self, Admin, EventsRead, VmsWrite};
 
 pub use self::vms::{RegisterError, RegisterVm};
@@ -37,6 +40,10 @@ pub struct ApiState {
     pub edge: EdgeState,
     /// Streams and views.
     pub hub: Arc<Hub>,
+    /// What was.
+    pub journal: Arc<dyn Journal>,
+    /// Places for exports of it.
+    pub exports: Exports,
     /// Where VMs to be registered go.
     pub register: mpsc::Sender<RegisterVm>,
     /// The latest contents of the files of `[files]`.
@@ -77,6 +84,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/background-tasks", needs(EventsRead, get(poll::tasks)))
         .route("/api/probe-vm", needs(EventsRead, get(poll::probe)))
         .route("/api/vms", needs(EventsRead, get(vms::list)))
+        // What was.
+        .route("/api/runs", needs(EventsRead, get(history::list)))
+        .route("/api/runs/{run}", needs(EventsRead, get(history::detail)))
         // For administrators.
         .route("/api/keys", needs(Admin, get(keys::list)))
         // What changes something.

@@ -17,6 +17,10 @@ pub(super) enum ApiError {
     InvalidInterval,
     /// A parameter that may be given once was given again.
     RepeatedParameter(&'static str),
+    /// A parameter has a value that it cannot have; and what it may have.
+    InvalidParameter(&'static str, &'static str),
+    /// No such run, or of a VM that is not granted: the two are not told apart.
+    UnknownRun,
     /// No such VM, or not granted: the two are not told apart.
     UnknownVm(Option<VmName>),
     /// The path names nothing.
@@ -43,6 +47,8 @@ pub(super) enum ApiError {
     Stopping,
     /// No room for another stream.
     TooManyStreams,
+    /// No room for another export.
+    TooManyExports,
 }
 
 impl ApiError {
@@ -53,6 +59,10 @@ impl ApiError {
             Self::RepeatedParameter(_) => {
                 (StatusCode::BAD_REQUEST, "repeated_parameter", "A parameter is given more than once")
             }
+            Self::InvalidParameter(..) => {
+                (StatusCode::BAD_REQUEST, "invalid_parameter", "A parameter has a value that it cannot have")
+            }
+            Self::UnknownRun => (StatusCode::NOT_FOUND, "unknown_run", "Unknown run"),
             Self::UnknownVm(_) => (StatusCode::NOT_FOUND, "unknown_vm", "Unknown VM"),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "not_found", "There is nothing at this path"),
             Self::WrongMethod => {
@@ -72,6 +82,7 @@ impl ApiError {
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "This replica is stopping"),
             Self::TooManyStreams => (StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", "No room for another stream"),
+            Self::TooManyExports => (StatusCode::SERVICE_UNAVAILABLE, "too_many_exports", "No room for another export"),
         }
     }
 
@@ -82,6 +93,8 @@ impl ApiError {
                 "interval is a number of seconds; below 1 it becomes 1, above 60 it becomes 60".into()
             }
             Self::RepeatedParameter(name) => format!("{name} may be given once"),
+            Self::InvalidParameter(name, allowed) => format!("{name} is {allowed}"),
+            Self::UnknownRun => "this credential sees no run of this id".into(),
             // Nothing here tells a VM that is not granted from one that is not there.
             Self::UnknownVm(Some(vm)) => format!("this credential sees no VM named {vm}"),
             Self::UnknownVm(None) => crate::model::InvalidName.to_string(),
@@ -96,6 +109,7 @@ impl ApiError {
             }
             Self::Stopping => "connect again; another replica or the next start will answer".into(),
             Self::TooManyStreams => "close a stream, or try again later".into(),
+            Self::TooManyExports => "wait until another export is over, or ask for pages".into(),
         }
     }
 }
@@ -132,6 +146,8 @@ pub(super) fn every_code() -> Vec<&'static str> {
     [
         ApiError::InvalidInterval,
         ApiError::RepeatedParameter("interval"),
+        ApiError::InvalidParameter("limit", "a number"),
+        ApiError::UnknownRun,
         ApiError::UnknownVm(None),
         ApiError::NoSuchRoute,
         ApiError::WrongMethod,
@@ -145,6 +161,7 @@ pub(super) fn every_code() -> Vec<&'static str> {
         ApiError::Unavailable(String::new()),
         ApiError::Stopping,
         ApiError::TooManyStreams,
+        ApiError::TooManyExports,
     ]
     .map(|error| error.kind().1)
     .to_vec()

@@ -16,7 +16,7 @@ fn values<'a>(pairs: &'a Pairs, name: &'static str) -> impl Iterator<Item = &'a 
     pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-fn at_most_one<'a>(pairs: &'a Pairs, name: &'static str) -> Result<Option<&'a str>, ApiError> {
+pub(super) fn at_most_one<'a>(pairs: &'a Pairs, name: &'static str) -> Result<Option<&'a str>, ApiError> {
     let mut found = values(pairs, name);
     let first = found.next();
     if found.next().is_some() { Err(ApiError::RepeatedParameter(name)) } else { Ok(first) }

@@ -1,6 +1,6 @@
 //! From settings to an app: binds sockets, lays the channels between rooms, starts tasks.
 
-use std::collections::HashSet;
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
@@ -18,6 +18,7 @@ use super::routes::{self, Doors};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::FilesView;
+use crate::api::history::Exports;
 use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
@@ -25,7 +26,7 @@ use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredF
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, OpenError, live_bus};
 use crate::lifecycle::{Readiness, Signals, Tasks};
-use crate::model::{Timestamp, VmGrant, VmName};
+use crate::model::Timestamp;
 use crate::probe;
 use crate::server::{
     AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
@@ -38,12 +39,10 @@ use crate::telemetry::hub::HubMetrics;
 const REGISTRATIONS: usize = 16;
 /// Commands that may wait for the fleet's owner.
 const COMMANDS: usize = 4;
+/// How long the start waits for what the journal kept of the VMs.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(10);
 /// Changes of files that may wait for a reload: the one that goes on may have missed one.
 const CHANGES: usize = 1;
-
-/// How long the first connection waits for what the journal knows of the VMs, and how often that is looked at.
-const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
-const ANNOUNCED_EVERY: Duration = Duration::from_millis(5);
 
 /// Why the process cannot start: one readable line each.
 #[derive(Debug, thiserror::Error)]
@@ -121,16 +120,15 @@ impl App {
 
         let files = watch_local_files(&config, &journal, &live, &tasks);
         let shared = Shared {
-            journal,
+            journal: Arc::clone(&journal),
             live,
             demand: hub.demand(),
             metrics: metrics.polls.clone(),
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
         };
-        let registered_names = registered.iter().map(|vm| vm.name.clone());
-        let vms: HashSet<VmName> = config.vms.iter().map(|vm| vm.name.clone()).chain(registered_names).collect();
-        let owner = FleetOwner {
+        let bus = shared.live.clone();
+        let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
             configured: config.vms.clone(),
             registered,
@@ -139,6 +137,8 @@ impl App {
         };
         let (fleet, commands) = mpsc::channel(COMMANDS);
         let (register, registrations) = mpsc::channel(REGISTRATIONS);
+        owner.watch_all().await;
+        let announced = owner.fleet.announced();
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
         let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
@@ -165,10 +165,14 @@ impl App {
             edge.login_codes().keep(&code, &key_id);
         }
         let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
+        let (exports, runner) = Exports::new();
+        tasks.spawn_essential("exports", runner.run(tasks.stopping()));
         let readiness_view = readiness.watch();
         let doors = Doors {
             edge: edge.clone(),
             hub: Arc::clone(&hub),
+            journal,
+            exports,
             register,
             files,
             readiness: readiness_view,
@@ -186,18 +190,16 @@ impl App {
             metrics: metrics.server.clone(),
             handle: server.clone(),
         };
-        let announced = announced(Arc::clone(&hub), vms);
-        tasks.spawn_essential("serve", async move {
-            announced.await;
-            if let Err(error) = serve(listener, public, serving).await {
-                tracing::error!(%error, "the listener failed");
-            }
-        });
-
         let admin_stop = CancellationToken::new();
         let admin = admin_listener
             .map(|listener| AdminThread::start(listener, routes::admin(doors, &metrics), admin_stop.clone()))
             .transpose()?;
+        wait_for_fleet(announced, &bus).await;
+        tasks.spawn_essential("serve", async move {
+            if let Err(error) = serve(listener, public, serving).await {
+                tracing::error!(%error, "the listener failed");
+            }
+        });
         Ok(Self {
             config,
             config_path,
@@ -223,22 +225,18 @@ impl App {
     }
 }
 
-/// Until the hub has heard of every one of `vms` what the journal knows: to a snapshot made before, their runs are
-/// missing for good. A VM that cannot be watched is never heard of, so this waits for [`ANNOUNCED_WITHIN`] at most.
-async fn announced(hub: Arc<Hub>, mut vms: HashSet<VmName>) {
-    let all_heard = async {
-        loop {
-            for known in hub.vms(&VmGrant::all()) {
-                vms.remove(&known.vm);
-            }
-            if vms.is_empty() {
-                return;
-            }
-            sleep(ANNOUNCED_EVERY).await;
-        }
+/// Waits until the hub knows of every VM what the journal kept: a stream opened before would miss what its current run has
+/// completed. Connections wait at the listener meanwhile.
+async fn wait_for_fleet(announced: impl Future<Output = ()>, bus: &LiveSender) {
+    let taken = async {
+        announced.await;
+        bus.settled().await
     };
-    if timeout(ANNOUNCED_WITHIN, all_heard).await.is_err() {
-        tracing::warn!(vms = vms.len(), "serving before every VM is known: new clients may lack their runs at first");
+    if timeout(ANNOUNCED_WITHIN, taken).await.is_err() {
+        tracing::warn!(
+            seconds = ANNOUNCED_WITHIN.as_secs(),
+            "the journal has not told of every VM: those it told of are served, the others when it does"
+        );
     }
 }
 
@@ -291,4 +289,35 @@ fn watch_local_files(
         }
     });
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    use tokio::time::{Instant, advance, timeout};
+
+    use super::{ANNOUNCED_WITHIN, wait_for_fleet};
+    use crate::journal::live_bus;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_waits_until_the_hub_has_taken_every_announcement() {
+        let (bus, mut hub) = live_bus();
+        let mut wait = Box::pin(wait_for_fleet(ready(()), &bus));
+        assert!(timeout(Duration::from_secs(5), &mut wait).await.is_err(), "the hub has not looked yet");
+        tokio::select! {
+            () = &mut wait => {}
+            report = hub.next() => panic!("{report:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_does_not_answer_delays_the_start_and_no_more() {
+        let (bus, _hub) = live_bus();
+        let begun = Instant::now();
+        advance(Duration::from_millis(1)).await;
+        wait_for_fleet(pending(), &bus).await;
+        assert!(begun.elapsed() < ANNOUNCED_WITHIN + Duration::from_secs(1));
+    }
 }

@@ -1,14 +1,19 @@
 //! The one task that owns the fleet: it takes registrations, reloads and the stop, one after the other.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::api::{RegisterError, RegisterVm};
 use crate::config::{Register, VmConfig};
 use crate::fleet::{Fleet, MAX_REGISTERED, RegisteredError, RegisteredFile};
 use crate::model::{LOCAL_VM, RegisteredVm, VmName};
+
+/// How long the answer to a registration waits for the journal, so that whoever got it can ask for the VM.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the fleet's owner is told from within the process.
 pub(super) enum FleetCommand {
@@ -36,13 +41,12 @@ pub(super) struct FleetOwner {
 }
 
 impl FleetOwner {
-    /// Watches what is configured and registered, then serves commands until the stop.
+    /// Serves commands until the stop.
     pub(super) async fn run(
         mut self,
         mut registrations: mpsc::Receiver<RegisterVm>,
         mut commands: mpsc::Receiver<FleetCommand>,
     ) {
-        self.watch_all().await;
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
@@ -68,7 +72,7 @@ impl FleetOwner {
     }
 
     /// Makes the fleet what configuration and registrations say; the configuration wins a name.
-    async fn watch_all(&mut self) {
+    pub(super) async fn watch_all(&mut self) {
         let mut wanted = self.configured.clone();
         let names: HashSet<&VmName> = self.configured.iter().map(|vm| &vm.name).collect();
         for vm in &self.registered {
@@ -95,7 +99,8 @@ impl FleetOwner {
         }
         // `local` stands for the files of `[files]`, whether or not they are configured now.
         let registered = self.registered.iter().any(|known| known.name == vm.name);
-        if registered || vm.name.as_str() == LOCAL_VM || self.fleet.names().any(|name| *name == vm.name) {
+        let was = self.configured.iter().any(|known| known.renamed_from.as_ref() == Some(&vm.name));
+        if registered || was || vm.name.as_str() == LOCAL_VM || self.fleet.names().any(|name| *name == vm.name) {
             return Err(RegisterError::NameTaken);
         }
         let config = VmConfig::from_registered(&vm, &self.rules).map_err(|issues| {
@@ -115,11 +120,14 @@ impl FleetOwner {
             self.registered = before;
             return Err(refusal);
         }
-        if let Err(error) = self.fleet.add(config).await {
+        if let Err(error) = self.fleet.add(config) {
             error!(vm = %vm.name, %error, "registered, but not watched: the registration is taken back");
             self.registered = before;
             self.keep().await?;
             return Err(RegisterError::Unavailable(error.to_string()));
+        }
+        if timeout(ANNOUNCED_WITHIN, self.fleet.announced()).await.is_err() {
+            warn!(vm = %vm.name, "registered, and watched once the journal answers");
         }
         info!(vm = %vm.name, host = %vm.ssh_host, "registered");
         Ok(vm)

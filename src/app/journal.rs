@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, JournalConfig, JournalKind};
 use crate::journal::{
-    EmbeddedConfig, EmbeddedJournal, Journal, MemoryJournal, MemoryJournalConfig, OpenError, ReadOnlyJournal, Retention,
+    EmbeddedConfig, EmbeddedJournal, Journal, MemoryJournal, MemoryJournalConfig, OpenError, Retention,
 };
 use crate::lifecycle::Gate;
 use crate::model::Timestamp;
@@ -35,24 +35,6 @@ pub(super) async fn open(config: &Config, metrics: &JournalMetrics) -> Result<Op
     let opening = tokio::task::spawn_blocking(move || EmbeddedJournal::open(settings, metrics, now));
     let opened = opening.await.map_err(|gone| OpenError::Io(path, gone.to_string()))?;
     opened.map(|journal| OpenJournal::Embedded(Arc::new(journal)))
-}
-
-/// What a journal of `config` that some process may be writing holds, for people.
-///
-/// # Errors
-/// One readable line.
-pub(super) fn open_to_read(config: &Config) -> Result<Arc<dyn Journal>, String> {
-    match config.journal.kind {
-        JournalKind::Embedded => {
-            let journal = ReadOnlyJournal::open(&config.journal.path).map_err(|error| error.to_string())?;
-            Ok(Arc::new(journal))
-        }
-        JournalKind::Memory | JournalKind::Jetstream => Err(
-            "with journal.kind = \"memory\" runs are known to the running process alone: ask its /api/runs, or set \
-                 journal.kind = \"embedded\""
-                .to_owned(),
-        ),
-    }
 }
 
 impl OpenJournal {

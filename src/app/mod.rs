@@ -2,6 +2,7 @@
 //!
 //! Build order is the flow's; stop order is refuse, end streams, stop polls, close connections, report.
 
+mod aligned;
 mod build;
 mod demo;
 mod fleet_task;
@@ -15,15 +16,20 @@ mod panic_tests;
 mod reload;
 mod routes;
 mod run;
+mod runs;
 mod session;
 mod watch;
 
+pub use aligned::aligned;
 pub use build::StartError;
 pub use demo::{Demo, DemoOptions, prepare_demo};
 pub use key_commands::{KeyRow, finish_rotation, list_keys, new_key, revoke_key, rotate_key};
 pub use keys::KeyState;
 pub use once::{healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
 pub use run::RunError;
+pub use runs::{RunsError, RunsFormat, RunsWanted, open_history, print_runs};
+
+pub use crate::api::history::ExportFormat;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

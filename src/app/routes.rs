@@ -10,9 +10,11 @@ use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::{mpsc, watch};
 
+use crate::api::history::Exports;
 use crate::api::{self, ApiState, FilesView, RegisterVm};
 use crate::edge::{self, EdgeState};
 use crate::hub::{Cut, Hub};
+use crate::journal::Journal;
 use crate::server::Connection;
 use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
 
@@ -21,6 +23,8 @@ use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
 pub(super) struct Doors {
     pub(super) edge: EdgeState,
     pub(super) hub: Arc<Hub>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) exports: Exports,
     pub(super) register: mpsc::Sender<RegisterVm>,
     pub(super) files: watch::Receiver<Arc<FilesView>>,
     pub(super) readiness: watch::Receiver<Vec<(String, String)>>,
@@ -32,6 +36,8 @@ impl From<Doors> for ApiState {
         Self {
             edge: doors.edge,
             hub: doors.hub,
+            journal: doors.journal,
+            exports: doors.exports,
             register: doors.register,
             files: doors.files,
             not_ready: doors.readiness,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{Failure, say, say_bytes, say_error};
-use crate::app::{self, KeyRow};
+use crate::app::{self, KeyRow, aligned};
 
 /// What to do with API keys.
 #[derive(Debug, clap::Args)]
@@ -133,14 +133,7 @@ fn table(keys: &[KeyRow]) -> String {
         let state = format!("{}{}", key.state.as_str(), if key.rotating { ", rotating" } else { "" });
         [key.id.clone(), key.name.clone(), key.scopes.join(" "), key.vms.join(" "), key.expires.clone(), state]
     };
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(keys.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let line = |row: &[String; 6]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    aligned(&std::iter::once(head).chain(keys.iter().map(row)).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

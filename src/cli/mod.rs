@@ -6,6 +6,7 @@ mod demo;
 mod healthcheck;
 mod key;
 mod probe;
+mod runs;
 mod serve;
 
 use std::future::Future;
@@ -38,6 +39,8 @@ enum Command {
     Check(check::Args),
     /// Poll one VM once and print what it answered as JSON.
     Probe(probe::Args),
+    /// Print the runs of the journal, or the tasks of one.
+    Runs(runs::Args),
     /// API keys.
     Key(key::Args),
     /// Certificates.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Runs(args) => runs::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),

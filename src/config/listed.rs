@@ -202,6 +202,9 @@ keys! { KEYS:
 
     VM_NAME = Key::new("vm[].name", Kind::Text("name"), Default::Required,
         "For people and grants: 1 to 63 characters of a-z, 0-9 and `-`, the first not `-`. No two VMs share one.");
+    VM_RENAMED_FROM = Key::new("vm[].renamed_from", Kind::Text("name"), Default::None,
+        "The name that this VM had before: its runs go on under the new one, and nobody is told that it was removed. Of no \
+         effect once it is renamed, so it may stay; the old name must not be given to another VM meanwhile.");
     VM_TRANSPORT = Key::new("vm[].transport", Kind::OneOf(TRANSPORTS), Default::Text("ssh"),
         "`ssh`. `local`: gatewatch runs on the VM itself. `simulated`: a scripted VM.");
     VM_HOST = Key::new("vm[].host", HOST, Default::None,

@@ -43,6 +43,7 @@ impl VmConfig {
         match (host, user) {
             (Some(host), Some(user)) if issues.is_empty() => Ok(Self {
                 name: request.name.clone(),
+                renamed_from: None,
                 transport: Transport::Ssh(SshConfig {
                     host,
                     user,

@@ -14,7 +14,7 @@ use super::tree::{Node, Value};
 use super::types::*;
 use super::vm::Trust;
 use super::{HostKeyPolicy, VmConfig, rules};
-use crate::model::Secret;
+use crate::model::{Secret, VmName};
 
 /// How many VMs one configuration may have.
 const MAX_VMS: usize = 10_000;
@@ -182,7 +182,7 @@ fn vms(entries: &[Table<'_>], files: &FilesConfig) -> Vec<VmConfig> {
     if let Some(first_too_many) = entries.get(MAX_VMS) {
         first_too_many.refuse_here(format!("there are {} VMs, at most {MAX_VMS} are allowed", entries.len()));
     }
-    let mut seen: HashMap<_, &Table<'_>> = HashMap::new();
+    let mut seen: HashMap<VmName, &Table<'_>> = HashMap::new();
     let mut vms = Vec::new();
     for entry in entries.iter().take(MAX_VMS) {
         let Some(vm) = super::vm::read(entry) else { continue };
@@ -199,7 +199,26 @@ fn vms(entries: &[Table<'_>], files: &FilesConfig) -> Vec<VmConfig> {
             }
         }
     }
+    renames(&vms, &seen, files);
     vms
+}
+
+/// Refuses old names that are somebody's: an identity has one VM.
+fn renames(vms: &[VmConfig], entries: &HashMap<VmName, &Table<'_>>, files: &FilesConfig) {
+    let mut taken: HashMap<&VmName, &Table<'_>> = HashMap::new();
+    for vm in vms {
+        let (Some(old), Some(entry)) = (&vm.renamed_from, entries.get(&vm.name)) else { continue };
+        let refuse = |message: String| entry.refuse(&VM_RENAMED_FROM, message);
+        if *old == vm.name {
+            refuse(format!("\"{old}\" is the VM's own name"));
+        } else if let Some(other) = entries.get(old) {
+            refuse(format!("\"{old}\" is the name of the VM at {}", other.place()));
+        } else if old.as_str() == "local" && *files != FilesConfig::default() {
+            refuse("\"local\" is the name of the VM that [files] stands for".to_owned());
+        } else if let Some(first) = taken.insert(old, entry) {
+            refuse(format!("\"{old}\" is the old name of the VM at {} too", first.place()));
+        }
+    }
 }
 
 fn files(table: &Table<'_>) -> FilesConfig {

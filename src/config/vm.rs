@@ -7,7 +7,7 @@ use super::issue::quoted;
 use super::keys::{Default, Key, words};
 use super::listed::{
     VM_BENCHMARK_LOG, VM_CONTAINER, VM_HOST, VM_HOST_KEY, VM_IDENTITY_FILE, VM_KNOWN_HOSTS, VM_LOG_DIALECT, VM_NAME,
-    VM_PORT, VM_PROBE_URL, VM_PROCESS, VM_TOTAL_TASKS, VM_TRANSPORT, VM_USER, VM_VNC_URL,
+    VM_PORT, VM_PROBE_URL, VM_PROCESS, VM_RENAMED_FROM, VM_TOTAL_TASKS, VM_TRANSPORT, VM_USER, VM_VNC_URL,
 };
 use super::table::Table;
 use super::tree::{Node, Value};
@@ -22,6 +22,8 @@ pub(super) static TRANSPORTS: &[&str] = &["ssh", "local", "simulated"];
 pub struct VmConfig {
     /// For people and grants; unique among the VMs of the file.
     pub name: VmName,
+    /// The name that it had before; neither its own nor that of another VM of the file.
+    pub renamed_from: Option<VmName>,
     /// How it is reached.
     pub transport: Transport,
     /// The container that runs Windows; `None`: there is none.
@@ -117,6 +119,7 @@ impl VmConfig {
 /// Reads one `[[vm]]`; `None` if what it cannot do without is missing or wrong, which is then reported.
 pub(super) fn read(table: &Table<'_>) -> Option<VmConfig> {
     let name = table.parsed(&VM_NAME, VmName::new);
+    let renamed_from = table.parsed(&VM_RENAMED_FROM, VmName::new);
     let transport = transport(table);
     let log_dialect = table.word(&VM_LOG_DIALECT, LogDialect::from_word, LogDialect::Auto);
     let process = process(table);
@@ -133,6 +136,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<VmConfig> {
         power: super::power::read(&table.table("power"), name.as_ref()),
         process: process?,
         transport: transport?,
+        renamed_from,
         name: name?,
     };
     Some(vm)

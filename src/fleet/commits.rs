@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::event;
 use crate::journal::Commit;
 use crate::model::{Timestamp, VmFacts, VmId, VmName};
-use crate::tracker::Step;
+use crate::tracker::{Step, Tracker};
 
 /// Who a VM is, for everything that is said of it.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(super) struct Identity {
     /// For people.
-    pub vm: VmName,
+    pub(super) vm: VmName,
     /// For keys.
-    pub vm_id: VmId,
+    pub(super) vm_id: VmId,
     /// What the configuration says.
-    pub facts: Arc<VmFacts>,
+    pub(super) facts: Arc<VmFacts>,
 }
 
 /// One commit for one step: its durable events and what they leave behind. `n` counts this VM's commits.
@@ -33,6 +33,18 @@ pub(super) fn commit_of(who: &Identity, step: Step, n: u64, now: Timestamp) -> C
         cursors: step.cursors,
         tracker_state: step.state.into_boxed_str(),
         events,
+    }
+}
+
+/// A commit without events that says where `tracker` stands.
+pub(super) fn checkpoint_of(who: &Identity, tracker: &Tracker, n: u64) -> Commit {
+    Commit {
+        vm_id: who.vm_id.clone(),
+        lease_rev: 0,
+        n,
+        cursors: tracker.cursors(),
+        tracker_state: tracker.state_json().into_boxed_str(),
+        events: Vec::new(),
     }
 }
 

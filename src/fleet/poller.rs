@@ -8,21 +8,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::commits::{Identity, commit_of};
+use super::begin::{Target, Unfit, begin, refuse};
+use super::commits::Identity;
+use super::recorder::{Recorder, Unreadable};
 use super::schedule::Schedule;
 use crate::event::Position;
-use crate::journal::{Journal, JournalError, LiveReport, LiveSender};
-use crate::lifecycle::{Backoff, Gate};
-use crate::model::{Demand, LogCursor, Power, Report, Timestamp, VmName, VmView};
+use crate::journal::{Journal, LiveReport, LiveSender};
+use crate::lifecycle::Gate;
+use crate::model::{Demand, Power, Report, Timestamp, VmName, VmView};
 use crate::probe::Probe;
 use crate::telemetry::{PollMetrics, PollOutcome};
-use crate::tracker::{Step, Tracker, TrackerConfig};
 
 /// How many times one poll reads on in logs before it looks at the whole VM again: 16 MiB per log.
 const MAX_CONTINUATIONS: usize = 16;
-
-/// The longest pause between two tries at a journal that does not commit.
-const MAX_COMMIT_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the journal is given to take the word that a VM was removed.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,18 +42,6 @@ pub struct Shared {
     pub timeout: Duration,
 }
 
-/// What one poller is for.
-pub(super) struct Target {
-    /// Who.
-    pub(super) who: Identity,
-    /// How the tracker reads it.
-    pub(super) tracker: TrackerConfig,
-    /// How it is asked.
-    pub(super) probe: Probe,
-    /// Said to be ready once its first report is through, so that a fresh process has something to tell.
-    pub(super) first_report: Gate,
-}
-
 /// Why a poller is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -65,97 +51,103 @@ pub(super) enum Ending {
     Removed,
 }
 
-/// Polls one VM until `stop`; what `ending` then says decides whether clients are told.
-pub(super) async fn run(target: Target, shared: Shared, stop: CancellationToken, ending: watch::Receiver<Ending>) {
-    let Target { who, tracker: config, probe, first_report } = target;
-    let mut demand = shared.demand.clone();
-    let tracker = tokio::select! {
-        tracker = resume(&who, config, &shared) => tracker,
-        () = stop.cancelled() => return probe.close().await,
+/// Announces one VM and polls it until `stop`; what `ending` then says decides whether clients are told.
+pub(super) async fn run(
+    target: Target,
+    probe: Probe,
+    shared: Shared,
+    stop: CancellationToken,
+    ending: watch::Receiver<Ending>,
+) {
+    let begun = tokio::select! {
+        begun = begin(&target, &shared) => Some(begun),
+        () = stop.cancelled() => None,
     };
-    let mut poller = Poller {
-        schedule: Schedule::new(shared.idle_interval, Instant::now()),
-        who,
-        tracker,
-        probe,
-        shared,
-        n: 0,
-        poll_no: 0,
-        logins: 0,
-        after: Position::START,
-    };
-    poller.heed(&mut demand);
-    // With what the last commit knew: a client that comes before the first poll is over gets the current runs too.
-    let known = poller.tracker.view();
-    poller.publish(known).await;
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            changed = demand.changed() => {
-                // The sender lives as long as the hub; without it nobody watches any more.
-                if changed.is_err() { break; }
-                poller.heed(&mut demand);
-                continue;
+    let Target { vm, first_report, announced, .. } = target;
+    let mut poller = match begun {
+        Some(Ok(recorder)) => Poller::new(recorder, probe, shared),
+        Some(Err(Unfit { who, why })) => {
+            if let Some(who) = who {
+                let report = report_of(&who, 0, Position::START, shared.idle_interval, None);
+                tell(&shared.live, report).await;
             }
-            () = tokio::time::sleep_until(poller.schedule.next()) => {}
+            drop(announced);
+            refuse(&vm, &first_report, &why);
+            stop.cancelled().await;
+            probe.close().await;
+            return first_report.retire();
         }
-        if poller.poll(&stop).await.is_err() {
-            break;
+        None => {
+            probe.close().await;
+            return first_report.retire();
         }
-        first_report.ready();
-    }
-    if *ending.borrow() == Ending::Removed {
+    };
+    poller.announce().await;
+    // Nobody need wait for it.
+    let _ = announced.send(());
+    if let Err(why) = poller.poll_until(&stop, &first_report).await {
+        refuse(&vm, &first_report, &why);
+        stop.cancelled().await;
+    } else if *ending.borrow() == Ending::Removed {
         poller.remove().await;
     }
     poller.probe.close().await;
     first_report.retire();
 }
 
-/// Goes on where the journal says that the last poll stopped; retries until the journal answers.
-async fn resume(who: &Identity, config: TrackerConfig, shared: &Shared) -> Tracker {
-    let mut backoff = Backoff::new(Duration::from_millis(200), MAX_COMMIT_PAUSE);
-    loop {
-        match shared.journal.last_commit(&who.vm_id).await {
-            Ok(None) => return Tracker::new(who.vm_id.clone(), config),
-            Ok(Some(last)) => match Tracker::restore(who.vm_id.clone(), config.clone(), &last.commit.tracker_state) {
-                Ok(tracker) => return tracker,
-                Err(error) => {
-                    warn!(vm = %who.vm, %error, "the tracker state in the journal cannot be read; the log is read from its start");
-                    return Tracker::new(who.vm_id.clone(), config);
-                }
-            },
-            Err(error) => {
-                warn!(vm = %who.vm, %error, "the journal does not say where to go on; trying again");
-                tokio::time::sleep(backoff.next(rand::random())).await;
-            }
-        }
-    }
-}
-
 struct Poller {
-    who: Identity,
-    tracker: Tracker,
+    recorder: Recorder,
     probe: Probe,
     shared: Shared,
     schedule: Schedule,
-    /// Counts commits.
-    n: u64,
     poll_no: u64,
     /// Logins counted so far.
     logins: u64,
-    /// The last commit's last event.
-    after: Position,
 }
 
 impl Poller {
+    fn new(recorder: Recorder, probe: Probe, shared: Shared) -> Self {
+        let mut schedule = Schedule::new(shared.idle_interval, Instant::now());
+        schedule.wish(shared.demand.borrow().for_vm(&recorder.who().vm), Instant::now());
+        Self { recorder, probe, shared, schedule, poll_no: 0, logins: 0 }
+    }
+
+    /// Tells the hub of the VM, with what the journal kept of it, before anything of it is news.
+    async fn announce(&mut self) {
+        self.publish(self.recorder.restored_view()).await;
+    }
+
+    /// Polls until `stop`.
+    async fn poll_until(&mut self, stop: &CancellationToken, first_report: &Gate) -> Result<(), Unreadable> {
+        let mut demand = self.shared.demand.clone();
+        self.heed(&mut demand);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                changed = demand.changed() => {
+                    // The sender lives as long as the hub; without it nobody watches any more.
+                    if changed.is_err() { return Ok(()); }
+                    self.heed(&mut demand);
+                    continue;
+                }
+                () = tokio::time::sleep_until(self.schedule.next()) => {}
+            }
+            match self.poll(stop).await {
+                Ok(()) => first_report.ready(),
+                Err(Halt::Stopped) => return Ok(()),
+                Err(Halt::Unreadable(why)) => return Err(why),
+            }
+        }
+    }
+
     fn heed(&mut self, demand: &mut watch::Receiver<Arc<Demand>>) {
-        let wish = demand.borrow_and_update().for_vm(&self.who.vm);
+        let wish = demand.borrow_and_update().for_vm(&self.recorder.who().vm);
         self.schedule.wish(wish, Instant::now());
     }
 
     /// One poll, and what is left of its logs.
-    async fn poll(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
+    async fn poll(&mut self, stop: &CancellationToken) -> Result<(), Halt> {
         self.schedule.started(Instant::now());
         let answered = self.step(false, stop).await?;
         let mut more = answered.unread;
@@ -173,26 +165,34 @@ impl Poller {
         Ok(())
     }
 
-    /// One request to the VM and everything that follows from its answer. Only the request is dropped when `stop`
-    /// comes: a commit that has begun is awaited, since its outcome decides where the next poller goes on.
-    async fn step(&mut self, continuation: bool, stop: &CancellationToken) -> Result<Answered, Stopped> {
+    /// One request to the VM and everything that follows from its answer. Only questions are dropped when `stop` comes: a
+    /// commit that has begun is awaited, since its outcome decides where the next poller goes on.
+    async fn step(&mut self, continuation: bool, stop: &CancellationToken) -> Result<Answered, Halt> {
         self.poll_no += 1;
-        let cursors = self.tracker.cursors();
+        let moved = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Halt::Stopped),
+            moved = self.recorder.settle() => moved?,
+        };
+        if moved {
+            self.probe.look_anew();
+        }
+        let cursors = self.recorder.cursors();
         let report = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(Stopped),
+            () = stop.cancelled() => return Err(Halt::Stopped),
             report = self.probe.poll(self.poll_no, &cursors, continuation, self.shared.timeout) => report,
         };
         self.count(&report);
-        let now = Timestamp::from(SystemTime::now());
-        for step in self.tracker.apply(&report, now) {
-            self.commit(step, now, stop).await?;
+        let taken = self.recorder.take(&report, Timestamp::from(SystemTime::now())).await?;
+        self.shared.metrics.log_bytes.inc_by(taken.bytes);
+        if !taken.committed {
+            self.probe.look_anew();
         }
-        self.shared.metrics.log_bytes.inc_by(bytes_read(&cursors, &self.tracker.cursors()));
-        let view = self.tracker.view();
-        self.publish(view).await;
+        self.publish(taken.view).await;
         let off = report.power.is_some_and(|power| power != Power::On);
-        Ok(Answered { expected: report.outcome.is_ok() || off, unread: report.unread() })
+        // What was not committed is read again at the next poll, not at once.
+        Ok(Answered { expected: report.outcome.is_ok() || off, unread: report.unread() && taken.committed })
     }
 
     fn count(&mut self, report: &Report) {
@@ -204,89 +204,68 @@ impl Poller {
         self.logins = self.probe.logins();
         match failure {
             None => {
-                debug!(vm = %self.who.vm, poll = report.poll_no, took_ms = report.took.as_millis() as u64, "polled")
+                debug!(vm = %self.recorder.who().vm, poll = report.poll_no, took_ms = report.took.as_millis() as u64, "polled")
             }
             Some(failure) => {
-                info!(vm = %self.who.vm, poll = report.poll_no, code = %failure.code, whose = ?failure.code.whose(),
+                info!(vm = %self.recorder.who().vm, poll = report.poll_no, code = %failure.code, whose = ?failure.code.whose(),
                 retryable = failure.code.retryable(), cause = %failure.message, "poll failed")
             }
         }
     }
 
-    /// Commits one step; a store that fails is asked again until it takes it, since nothing may be lost or doubled.
-    async fn commit(&mut self, step: Step, now: Timestamp, stop: &CancellationToken) -> Result<(), Stopped> {
-        self.n += 1;
-        let commit = commit_of(&self.who, step, self.n, now);
-        let mut backoff = Backoff::new(Duration::from_millis(200), MAX_COMMIT_PAUSE);
-        loop {
-            match self.shared.journal.commit(commit.clone()).await {
-                Ok(committed) => {
-                    if let Some(last) = committed.events.last() {
-                        self.after = last.position;
-                    }
-                    return Ok(());
-                }
-                Err(JournalError::Store(cause)) => {
-                    warn!(vm = %self.who.vm, %cause, "the journal did not commit; trying again, the VM's own log keeps what follows");
-                    tokio::select! {
-                        () = stop.cancelled() => return Err(Stopped),
-                        () = tokio::time::sleep(backoff.next(rand::random())) => {}
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(vm = %self.who.vm, %error, events = commit.events.len(), "the journal refused a commit for good");
-                    return Ok(());
-                }
-            }
-        }
-    }
-
     async fn publish(&mut self, view: Option<VmView>) {
-        let report = LiveReport {
-            vm: self.who.vm.clone(),
-            vm_id: self.who.vm_id.clone(),
-            lease_rev: 0,
-            poll_no: self.poll_no,
-            after: self.after,
-            interval: self.schedule.interval().as_secs_f64(),
-            facts: Arc::clone(&self.who.facts),
-            view: view.map(Arc::new),
-        };
-        if !self.shared.live.publish(report).await {
-            debug!(vm = %self.who.vm, "nobody takes live events any more");
-        }
+        let (interval, after) = (self.schedule.interval(), self.recorder.after());
+        tell(&self.shared.live, report_of(self.recorder.who(), self.poll_no, after, interval, view)).await;
     }
 
     async fn remove(&mut self) {
-        let now = Timestamp::from(SystemTime::now());
-        let goes_on = CancellationToken::new();
-        for step in self.tracker.remove(now) {
-            if tokio::time::timeout(REMOVAL_TIMEOUT, self.commit(step, now, &goes_on)).await.is_err() {
-                warn!(vm = %self.who.vm, "the journal did not take the removal in time; clients are not told of it");
-                return;
-            }
+        let vm = self.recorder.who().vm.clone();
+        match tokio::time::timeout(REMOVAL_TIMEOUT, self.recorder.remove()).await {
+            Ok(Ok(())) => info!(%vm, "no longer watched"),
+            Ok(Err(error)) => warn!(%vm, %error, "clients are not told of the removal: the journal cannot be read"),
+            Err(_) => warn!(%vm, "the journal did not take the removal in time; clients are not told of it"),
         }
-        info!(vm = %self.who.vm, "no longer watched");
     }
 }
 
-/// The poller is to end; what it was about to do was not done.
-struct Stopped;
+fn report_of(who: &Identity, poll_no: u64, after: Position, interval: Duration, view: Option<VmView>) -> LiveReport {
+    LiveReport {
+        vm: who.vm.clone(),
+        vm_id: who.vm_id.clone(),
+        lease_rev: 0,
+        poll_no,
+        after,
+        interval: interval.as_secs_f64(),
+        facts: Arc::clone(&who.facts),
+        view: view.map(Arc::new),
+    }
+}
+
+async fn tell(live: &LiveSender, report: LiveReport) {
+    let vm = report.vm.clone();
+    if !live.publish(report).await {
+        debug!(%vm, "nobody takes live events any more");
+    }
+}
+
+/// Why a poll did not come to its end.
+enum Halt {
+    /// The poller is to end; what it was about to do was not done.
+    Stopped,
+    /// What the journal keeps of the VM cannot be gone on from.
+    Unreadable(Unreadable),
+}
+
+impl From<Unreadable> for Halt {
+    fn from(why: Unreadable) -> Self {
+        Self::Unreadable(why)
+    }
+}
 
 struct Answered {
     /// The VM answered, or is said to be off or about to start: no failure to back off from.
     expected: bool,
     unread: bool,
-}
-
-/// How many bytes of logs lie between two states of their cursors. Of a file that another one replaced, only what was
-/// read of its successor is known.
-fn bytes_read(before: &[LogCursor], after: &[LogCursor]) -> u64 {
-    let of = |cursor: &LogCursor| {
-        let same = before.iter().find(|was| was.path == cursor.path && was.generation == cursor.generation);
-        cursor.offset.saturating_sub(same.map_or(0, |was| was.offset))
-    };
-    after.iter().map(of).sum()
 }
 
 /// Names the task that polls `vm`.

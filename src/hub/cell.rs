@@ -71,6 +71,11 @@ impl Cut {
     pub fn new(cut: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(cut))
     }
+
+    /// Ends it.
+    pub fn cut(&self) {
+        (self.0)();
+    }
 }
 
 impl fmt::Debug for Cut {
@@ -102,8 +107,8 @@ impl Cell {
 
     /// Hub side: ends the connection, if there is a way to.
     pub(super) fn cut(&self) {
-        if let Some(Cut(cut)) = &self.cut {
-            cut();
+        if let Some(cut) = &self.cut {
+            cut.cut();
         }
     }
 

@@ -131,7 +131,7 @@ pub struct VmEntry {
     pub view: Option<Arc<VmView>>,
     /// The poll interval in force, seconds.
     pub interval: f64,
-    /// No report came for three intervals, and for 15 s.
+    /// No report came for three intervals, and for 15 s, or none since this process started.
     pub stale: bool,
 }
 
@@ -160,15 +160,15 @@ impl Hub {
     pub fn new(journal: Arc<dyn Journal>, config: HubConfig, metrics: HubMetrics) -> Arc<Self> {
         // First the tail, then where it stands: what is committed in between is heard twice, not never.
         let tail = journal.tail();
-        let newest = journal.bounds().newest;
+        let bounds = journal.bounds();
         Arc::new(Self {
-            state: Mutex::new(State::new(journal.epoch().clone(), newest)),
+            state: Mutex::new(State::new(journal.epoch().clone(), bounds)),
             registry: Mutex::new(Registry::new()),
             readers: Readers::new(config.max_streams),
             demand: watch::Sender::default(),
             watchers_changed: Notify::new(),
             drain_begins: Notify::new(),
-            tail_moved: watch::Sender::new(newest),
+            tail_moved: watch::Sender::new(bounds.newest),
             tail: Mutex::new(Some(tail)),
             began: Instant::now(),
             delivered_durable: metrics.events_delivered.with_label_values(&["durable"]),

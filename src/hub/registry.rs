@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::cell::{Cell, DURABLE, HEARTBEAT, LIVE};
+use super::cell::{Cell, DURABLE, HEARTBEAT, LIVE, Order};
 use super::lane::LANES;
 use super::state::Effects;
 use super::view::View;
@@ -106,7 +106,7 @@ impl Registry {
     /// Wakes whom `effects` concern. New names come before the wakes and gone ones after, so that nobody is left out.
     pub(super) fn apply(&mut self, effects: &Effects, now: u64) {
         for (slot, name) in effects.names.iter().filter(|(_, name)| name.is_some()) {
-            self.rename(*slot, name.clone());
+            self.rename(*slot, name.clone(), now);
         }
         if effects.everyone {
             self.each().for_each(|entry| entry.cell.notify(DURABLE, now));
@@ -120,7 +120,7 @@ impl Registry {
             }
         }
         for (slot, _) in effects.names.iter().filter(|(_, name)| name.is_none()) {
-            self.rename(*slot, None);
+            self.rename(*slot, None, now);
         }
     }
 
@@ -129,13 +129,19 @@ impl Registry {
         self.each().filter(|entry| entry.wheel == slot).for_each(|entry| entry.cell.notify(HEARTBEAT, now));
     }
 
-    fn rename(&mut self, slot: usize, name: Option<VmName>) {
+    fn rename(&mut self, slot: usize, name: Option<VmName>, now: u64) {
         if slot >= self.names.len() {
             self.names.resize(slot + 1, None);
         }
+        let renamed = self.names[slot].is_some() && name.is_some();
         for entry in self.lanes.iter_mut().flatten() {
+            let saw = entry.sees(slot);
             let sees = name.as_ref().is_some_and(|name| entry.view.sees(name));
             entry.set(slot, sees);
+            if renamed && (saw || sees) {
+                // Its grants stand, but what they show is another set of VMs: only a snapshot tells it whole.
+                entry.cell.order(Order::Grants(Arc::clone(&entry.view)), now);
+            }
         }
         self.names[slot] = name;
     }

@@ -109,7 +109,7 @@ impl Slot {
     /// Whether `report` is news, with every commit up to `applied` known here (SEMANTICS 5).
     pub(super) fn judge(&self, report: &LiveReport, applied: u64) -> Verdict {
         let newer = self.fence.is_none_or(|fence| key(report) > fence);
-        // A poller that begins anew counts its polls anew; only its announcement is of no poll.
+        // A poller that begins counts its polls anew.
         let restarts = report.poll_no == 0 && self.fence.is_none_or(|(rev, ..)| report.lease_rev >= rev);
         if restarts {
             Verdict::Apply
@@ -132,26 +132,40 @@ impl Slot {
 
     /// Takes over what `report` says; `true` if that changed the live frames.
     pub(super) fn apply(&mut self, report: LiveReport, now: Instant) -> bool {
+        let announced = report.poll_no == 0;
         self.fence = Some(key(&report));
-        if report.poll_no == 0 {
-            // A poller that begins anew has committed nothing yet: what it says is newer than any durable event here.
+        if announced {
+            // What a poller that begins says is newer than any durable event here, and than what another one left.
             self.durable_seq = 0;
+            self.held = None;
         }
         self.held.take_if(|(held, _)| key(held) <= key(&report));
         self.facts = report.facts;
         self.interval = report.interval;
         let renamed = self.vm != report.vm;
         self.vm = report.vm;
+        if announced && let Some(newer) = self.view.clone() {
+            // The journal keeps the view of the last commit; polls have brought more since.
+            if renamed {
+                self.tell(&newer, true);
+            }
+            return renamed;
+        }
         let Some(view) = report.view else { return false };
         self.heard_at = now;
-        self.stale = false;
-        self.version += 1;
-        self.encode_status(&view);
-        self.encode_progress(&view, renamed);
-        self.encode_errors(&view, renamed);
+        self.stale = announced;
+        self.tell(&view, renamed);
         self.runs = view.progress.iter().map(|run| (run.source.as_str().into(), run.run.clone())).collect();
         self.view = Some(view);
         true
+    }
+
+    /// Makes the live frames of `view`; `all`: also those that say what was said before.
+    fn tell(&mut self, view: &VmView, all: bool) {
+        self.version += 1;
+        self.encode_status(view);
+        self.encode_progress(view, all);
+        self.encode_errors(view, all);
     }
 
     fn encode_status(&mut self, view: &VmView) {

@@ -11,11 +11,10 @@ use super::ring::{Encoded, Ring};
 use super::slot::{Slot, Verdict};
 use super::snapshot::Captures;
 use crate::event::{Epoch, EventId, EventKind, Position, frame, heartbeat};
-use crate::journal::{LiveReport, StoredEvent};
+use crate::journal::{Bounds, LiveReport, StoredEvent};
 use crate::model::{Timestamp, VmId, VmName};
 
-/// How long a report waits for the tail at most: after a restart `after` may name a commit without events, which this
-/// hub's tail never brings.
+/// How long a report waits for the tail at most: a hub that cannot read the journal now still shows what is so.
 const HOLD: Duration = Duration::from_secs(2);
 
 /// How long a removed VM's late reports are known as such.
@@ -66,7 +65,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(epoch: Epoch, tail: Position) -> Self {
+    /// Knows nothing of what stands within `bounds`, and need not hear of it.
+    pub(super) fn new(epoch: Epoch, bounds: Bounds) -> Self {
+        let tail = bounds.newest;
         Self {
             epoch,
             slots: Vec::new(),
@@ -77,7 +78,7 @@ impl State {
             changes: 0,
             captures: Captures::default(),
             ids: HashMap::new(),
-            applied: tail.seq,
+            applied: bounds.applied,
             generations: 0,
             moved_at: tail,
             gone: HashMap::new(),
@@ -155,8 +156,7 @@ impl State {
     pub(super) fn report(&mut self, report: LiveReport, now: Instant) -> Effects {
         let mut effects = Effects::default();
         if let Some((seq, _)) = self.gone.get(&report.vm_id) {
-            let announced = report.poll_no == 0;
-            if !announced && report.after.seq < *seq {
+            if report.poll_no > 0 && report.after.seq < *seq {
                 return effects;
             }
             self.gone.remove(&report.vm_id);

@@ -48,7 +48,7 @@ where
 pub(super) struct UnderWay {
     body: Body,
     /// For a body of known size, which is all there. One of another kind is a stream of events, which may rest and which
-    /// the hub ends.
+    /// the hub ends, or an export, which ends by itself.
     owed: Option<Owed>,
     _in_flight: InFlight,
 }

@@ -10,7 +10,7 @@ pub mod metrics;
 
 pub use logs::LogFormat;
 pub use metrics::{
-    AddressSource, AuthMethod, AuthMetrics, AuthOutcome, FetchOutcome, HandshakeOutcome, HttpMetrics, JournalMetrics,
-    Limit, LimitMetrics, Metrics, PollMetrics, PollOutcome, ProcessMetrics, ProxyOutcome, ReloadOutcome, ServerMetrics,
-    encode,
+    AddressSource, AuthMethod, AuthMetrics, AuthOutcome, FetchOutcome, Gauge, HandshakeOutcome, HttpMetrics,
+    JournalMetrics, Limit, LimitMetrics, Metrics, PollMetrics, PollOutcome, ProcessMetrics, ProxyOutcome,
+    ReloadOutcome, ServerMetrics, encode,
 };

@@ -1,5 +1,6 @@
 //! A gateway of a test's own, in this process and on free ports, and clients for it.
 
+mod archive;
 mod browser;
 mod haproxy;
 mod process;
@@ -7,6 +8,7 @@ mod served;
 mod site;
 mod sse;
 
+pub use archive::{Archive, Reading};
 pub use browser::{Browser, ENTER};
 pub use haproxy::{HaProxy, bundle};
 pub use process::{Process, Scheme};

@@ -18,11 +18,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::history::Exports;
 use super::{ApiState, FilesView, RegisterVm, router};
 use crate::edge::{AuthMode, Client, Credentials, EdgeSettings, EdgeState, Keys};
 use crate::event::Position;
 use crate::hub::{Hub, HubConfig, VmEntry};
-use crate::journal::{LiveReport, MemoryJournal, MemoryJournalConfig, live_bus};
+use crate::journal::{Journal, LiveReport, MemoryJournal, MemoryJournalConfig, live_bus};
 use crate::model::{
     Basis, Container, MemoryUse, Principal, PrincipalKind, ProgressView, RunId, Scope, Stage, TaskView, Timestamp,
     VmFacts, VmGrant, VmId, VmName, VmView,
@@ -52,9 +53,9 @@ impl Lab {
 
     /// A real hub that has heard of `entries`.
     async fn behind(entries: Vec<VmEntry>, config: HubConfig, settings: EdgeSettings) -> Self {
-        let journal = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
+        let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
         let metrics = HubMetrics::new(&Registry::new()).expect("fresh names");
-        let hub = Hub::new(journal, config, metrics);
+        let hub = Hub::new(Arc::clone(&journal), config, metrics);
         let (live, receiver) = live_bus();
         let mut running = JoinSet::new();
         running.spawn(Arc::clone(&hub).run(receiver, CancellationToken::new()));
@@ -73,9 +74,13 @@ impl Lab {
         let metrics = Metrics::new();
         let credentials = Credentials::of_keys(Arc::new(Keys::none()), &metrics);
         let edge = EdgeState::new(settings, credentials, &metrics);
+        let (exports, runner) = Exports::new();
+        running.spawn(runner.run(CancellationToken::new()));
         let state = ApiState {
             edge,
             hub: Arc::clone(&hub),
+            journal,
+            exports,
             register,
             files: files_view,
             not_ready: not_ready_view,

@@ -219,15 +219,108 @@ async fn a_renamed_vm_is_seen_by_those_who_may_see_its_new_name() {
     let mut both = Client::new(lab.hub.open(request(&["old", "new"], 1, None)).unwrap());
     let mut before = Client::new(lab.hub.open(request(&["old"], 1, None)).unwrap());
     let mut after = Client::new(lab.hub.open(request(&["new"], 1, None)).unwrap());
-    for client in [&mut both, &mut before, &mut after] {
+    let mut other = Client::new(lab.hub.open(request(&["else"], 1, None)).unwrap());
+    for client in [&mut both, &mut before, &mut after, &mut other] {
         client.so_far().await;
     }
     sleep(seconds(2.0)).await;
     let report = lab.poll("old", Some(view(Stage::Ready)));
     lab.publish(LiveReport { vm: name("new"), ..report }).await;
-    assert_eq!(both.so_far().await[0].data["vm"], "new");
-    assert_eq!(after.so_far().await[0].data["vm"], "new");
-    assert_eq!(before.during(seconds(1.0)).await, []);
+    for client in [&mut both, &mut after] {
+        let frames = client.so_far().await;
+        assert_eq!(names(&frames), ["reset", "status"]);
+        assert_eq!((&frames[0].data["reason"], &frames[1].data["vm"]), (&json!("grants_changed"), &json!("new")));
+    }
+    assert_eq!(names(&before.during(seconds(1.0)).await), ["reset"], "and nothing of the VM");
+    assert_eq!(other.during(seconds(1.0)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_is_renamed_before_its_first_report_under_the_new_name_keeps_view_and_completions() {
+    let mut lab = Lab::new();
+    lab.commit("old", vec![started("old", "r"), completed("old", "r", 1)]).await;
+    lab.report("old", running("r", 1)).await;
+    let mut client = lab.watch(1).await;
+    let restored = LiveReport { vm: name("new"), poll_no: 0, ..lab.poll("old", Some(view(Stage::Booting))) };
+    lab.publish(restored).await;
+    let frames = client.so_far().await;
+    assert_eq!(names(&frames), ["reset", "task_complete", "status", "progress"]);
+    assert_eq!((&frames[2].data["vm"], &frames[2].data["stage"]), (&json!("new"), &json!("running")));
+    assert_eq!(lab.hub.vms(&VmGrant::all()).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_view_is_shown_stale_with_its_completions_until_the_first_report() {
+    let journal = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
+    commit(&journal, "a", vec![started("a", "r"), completed("a", "r", 1), completed("a", "r", 2)]).await;
+    // A checkpoint: the restored view stands behind a commit that no read of events brings.
+    let checkpoint = commit(&journal, "a", Vec::new()).await;
+    let mut lab = Lab::on(journal, HubConfig::default());
+    let after = Position { seq: checkpoint.seq, i: 0 };
+    lab.polls.insert(name("a"), (0, after));
+    let announcement = LiveReport { poll_no: 0, ..lab.poll("a", Some(running("r", 2))) };
+    lab.publish(LiveReport { after, ..announcement }).await;
+    let mut client = lab.open(1, None);
+    let frames = client.so_far().await;
+    assert_eq!(names(&frames[2..]), ["task_complete", "task_complete", "status", "progress"]);
+    assert_eq!(keys(&frames), ["a/r/1", "a/r/2"]);
+    assert_eq!(frames[4].data["stale"], true);
+    assert!(lab.hub.vms(&VmGrant::all())[0].stale);
+
+    lab.polls.insert(name("a"), (0, after));
+    lab.report("a", running("r", 2)).await;
+    assert_eq!(client.during(seconds(1.0)).await[0].data["stale"], false, "at once: nothing holds it back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_missed_a_checkpoint_does_not_wait_for_it() {
+    let mut lab = Lab::new();
+    lab.report("a", view(Stage::Booting)).await;
+    // More than the tail holds, before the hub looks.
+    for number in 0..2000 {
+        commit(&lab.journal, "a", vec![completed("a", "r", number)]).await;
+    }
+    let checkpoint = commit(&lab.journal, "a", Vec::new()).await;
+    for _ in 0..2000 {
+        commit(&lab.journal, "b", Vec::new()).await;
+    }
+    settle().await;
+    let report = lab.poll("a", Some(view(Stage::Ready)));
+    lab.publish(LiveReport { after: Position { seq: checkpoint.seq, i: 0 }, ..report }).await;
+    assert_eq!(lab.hub.vms(&VmGrant::all())[0].view.as_ref().unwrap().stage, Stage::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poller_made_anew_does_not_put_its_older_view_before_the_newer_one_and_is_heard_from_its_first_poll() {
+    let mut lab = Lab::new();
+    lab.report("a", view(Stage::Ready)).await;
+    lab.report("a", view(Stage::Ready)).await;
+    // What the old poller left waiting for its commit is no obstacle either.
+    let waits = lab.poll("a", Some(view(Stage::Complete)));
+    lab.publish(LiveReport { after: Position { seq: 9, i: 0 }, ..waits }).await;
+    lab.polls.remove(&name("a"));
+    let announcement = LiveReport { poll_no: 0, ..lab.poll("a", Some(view(Stage::Booting))) };
+    lab.publish(announcement).await;
+    let entry = |lab: &Lab| lab.hub.vms(&VmGrant::all()).remove(0);
+    assert_eq!((entry(&lab).view.unwrap().stage, entry(&lab).stale), (Stage::Ready, false));
+    lab.polls.remove(&name("a"));
+    lab.report("a", view(Stage::Running)).await;
+    sleep(seconds(3.0)).await;
+    assert_eq!(entry(&lab).view.unwrap().stage, Stage::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bus_is_settled_once_the_hub_has_taken_what_was_published_before() {
+    let mut lab = Lab::new();
+    for number in 0..50 {
+        let report = lab.poll(&format!("vm-{number}"), None);
+        assert!(lab.bus.publish(report).await);
+    }
+    assert!(lab.bus.settled().await);
+    assert_eq!(lab.hub.vms(&VmGrant::all()).len(), 50);
+    lab.stop.cancel();
+    while lab.tasks.join_next().await.is_some() {}
+    assert!(!lab.bus.settled().await, "the hub is gone");
 }
 
 #[tokio::test(start_paused = true)]

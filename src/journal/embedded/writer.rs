@@ -209,7 +209,6 @@ impl Writer {
     fn refuse(&mut self, error: &rusqlite::Error, replies: impl IntoIterator<Item = Reply<Committed>>) {
         self.fails(error);
         for reply in replies {
-            self.metrics.commit_failures.inc();
             let _ = reply.send(Err(JournalError::Store(error.to_string().into())));
         }
     }
@@ -306,8 +305,10 @@ impl Writer {
     fn close(self) -> Result<(), JournalError> {
         let seq = self.bounds.lock().unwrap_or_else(PoisonError::into_inner).applied;
         let closed = self.mark.close(&self.connection, &self.epoch, seq);
-        // The last connection that closes copies the write-ahead log into the file.
+        // Whoever copies the file has everything: a reader that is open keeps SQLite from doing that by itself.
+        let copied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         self.connection.close().map_err(|(_, error)| error)?;
+        copied?;
         closed.map_err(|error| JournalError::Store(error.to_string().into()))
     }
 }

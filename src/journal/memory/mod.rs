@@ -21,6 +21,8 @@ use crate::model::{RunId, VmId, VmName};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_runs;
 
 /// How much a [`MemoryJournal`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

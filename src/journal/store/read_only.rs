@@ -29,10 +29,6 @@ impl ReadOnlyJournal {
     /// # Errors
     /// If there is none, or it is none of this program's.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        if !path.exists() {
-            return Err(OpenError::Missing(path.to_owned()));
-        }
-        schema::inspect(path)?;
         let connection = schema::open_to_read(path)?;
         let at = |error: rusqlite::Error| OpenError::Io(path.to_owned(), error.to_string());
         let head = head(&connection).map_err(at)?;

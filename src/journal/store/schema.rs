@@ -87,7 +87,9 @@ pub(in crate::journal) fn create_private(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Before anything is changed, if the file is not one that this program may write.
 pub(in crate::journal) fn open(path: &Path) -> Result<Connection, OpenError> {
-    inspect(path)?;
+    if let Some(mut known) = identify(path)? {
+        quick_check(&mut known, path)?;
+    }
     let at = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     // SQLite gives its side files the mode of the main one.
     create_private(path).map_err(|error| OpenError::Io(path.to_owned(), error.to_string()))?;
@@ -98,12 +100,12 @@ pub(in crate::journal) fn open(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Opens an existing file to read. Its writer may be at work.
+/// Opens the file of a journal to read. Its writer may be at work.
+///
+/// # Errors
+/// If there is none, or one that this program does not know.
 pub(in crate::journal) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
-    let at = |error: rusqlite::Error| OpenError::sqlite(path, &error);
-    let connection = read_only(path).map_err(at)?;
-    connection.busy_timeout(BUSY).map_err(at)?;
-    Ok(connection)
+    identify(path)?.ok_or_else(|| OpenError::Missing(path.to_owned()))
 }
 
 fn read_only(path: &Path) -> rusqlite::Result<Connection> {
@@ -120,12 +122,13 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT)
 }
 
-/// Whether the file, if there is one, is a journal that this program may write. Changes nothing.
-pub(in crate::journal) fn inspect(path: &Path) -> Result<(), OpenError> {
+/// Whether the file is a journal that this program knows: a connection to read it. `None`: there is nothing in it, or no
+/// file. Changes nothing.
+fn identify(path: &Path) -> Result<Option<Connection>, OpenError> {
     let io = |error: io::Error| OpenError::Io(path.to_owned(), error.to_string());
     let mut magic = [0; MAGIC.len()];
     match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
         Ok(_) if !fs::metadata(path).map_err(io)?.is_file() => {
             return Err(OpenError::NotAJournal(path.to_owned(), "it is not a file"));
@@ -133,7 +136,7 @@ pub(in crate::journal) fn inspect(path: &Path) -> Result<(), OpenError> {
         Ok(mut file) => {
             // An empty file is one that was never written to: SQLite makes it so.
             if file.metadata().map_err(io)?.len() == 0 {
-                return Ok(());
+                return Ok(None);
             }
             if file.read_exact(&mut magic).is_err() || magic != *MAGIC {
                 return Err(OpenError::NotAJournal(path.to_owned(), "it is no SQLite file"));
@@ -141,12 +144,12 @@ pub(in crate::journal) fn inspect(path: &Path) -> Result<(), OpenError> {
         }
     }
     let at = |error: rusqlite::Error| OpenError::sqlite(path, &error);
-    let mut connection = read_only(path).map_err(at)?;
+    let connection = read_only(path).map_err(at)?;
     connection.busy_timeout(BUSY).map_err(at)?;
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id").map_err(at)?, number("user_version").map_err(at)?);
     if (application, version) == (0, 0) && is_empty(&connection).map_err(at)? {
-        return Ok(());
+        return Ok(None);
     }
     if application != i64::from(APPLICATION_ID) {
         return Err(OpenError::NotAJournal(path.to_owned(), "it is a database of another program"));
@@ -154,7 +157,7 @@ pub(in crate::journal) fn inspect(path: &Path) -> Result<(), OpenError> {
     if version > MIGRATIONS.len() as i64 {
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known: MIGRATIONS.len() });
     }
-    quick_check(&mut connection, path)
+    Ok(Some(connection))
 }
 
 /// A file in which SQLite has begun, and nothing was made yet.

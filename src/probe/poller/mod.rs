@@ -90,6 +90,11 @@ impl Probe {
         self.run(&request).await
     }
 
+    /// What the last reports brought is not kept: the next one looks at the container's log from its start.
+    pub fn look_anew(&mut self) {
+        self.looked = None;
+    }
+
     /// How often the transport logged in.
     pub fn logins(&self) -> u64 {
         self.transport.logins()

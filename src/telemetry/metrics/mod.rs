@@ -29,6 +29,10 @@ metrics! {
         ssh_logins: Counter = "gatewatch_ssh_logins_total", [];
         /// Bytes of benchmark logs read.
         log_bytes: Counter = "gatewatch_log_bytes_total", [];
+        /// Times that the journal did not take a VM's commit, or did not say what became of it.
+        journal_failures: Counter = "gatewatch_journal_failures_total", [];
+        /// VMs whose latest changes the journal has not taken: they are shown live and told once it does.
+        uncommitted: Gauge = "gatewatch_vms_uncommitted", [];
     }
 }
 
@@ -37,8 +41,6 @@ metrics! {
     pub struct JournalMetrics {
         /// Commits taken: one for each poll with durable events, and checkpoints.
         commits: Counter = "gatewatch_journal_commits_total", [];
-        /// Commits refused by the store, each try counted.
-        commit_failures: Counter = "gatewatch_journal_commit_failures_total", [];
         /// Durable events committed.
         events: Counter = "gatewatch_journal_events_total", [];
         /// Seconds until a commit (or several that waited together) was on the disk.
