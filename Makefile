@@ -13,13 +13,14 @@ RUN_PACKAGES = openssh-client curl
 TELL_SKIPPED = [ ! -s target/tmp/skipped ] || \
 	{ echo "NOT RUN: $$(wc -l < target/tmp/skipped) tests of the real VM:"; cat target/tmp/skipped; }
 
-.PHONY: help build demo test test-edge lab bench install-build install-run install-test
+.PHONY: help build demo test test-edge lab soak bench install-build install-run install-test
 
 help:
 	@echo "make demo       watch a simulated fleet in this terminal's browser or with curl"
 	@echo "make test       every test, against real sshd, Docker Engine and Chromium"
 	@echo "make test-edge  those of TLS, keys, JWT, browser sessions, limits and the load balancer alone"
 	@echo "make lab        a real test VM on this machine, for people, with a configuration that watches it"
+	@echo "make soak       every fault in turn for SOAK_MINUTES (60), and what was lost, doubled or reset"
 	@echo "make bench      figures: log parsing, one poll, delivery, the edge"
 	@echo "make build      the release binary: target/release/gatewatch"
 
@@ -49,6 +50,12 @@ test-edge: install-build install-test
 lab: install-build install-test
 	$(CARGO) build --locked --quiet --bin gatewatch --example lab
 	$(CARGO) run --locked --quiet --example lab -- --loop --serve target/debug/gatewatch
+
+SOAK_MINUTES = 60
+
+soak: install-build install-test
+	$(CARGO) build --locked --quiet --bin gatewatch --example soak
+	$(CARGO) run --locked --quiet --example soak -- --minutes $(SOAK_MINUTES)
 
 bench: install-build install-test
 	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge

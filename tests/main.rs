@@ -5,6 +5,7 @@
 // A test owns its tasks by holding their handles; nothing here is anybody's API.
 #![allow(clippy::disallowed_methods, unreachable_pub, reason = "this is a test binary")]
 
+mod faults;
 mod lab;
 mod support;
 
@@ -14,11 +15,14 @@ mod browser_login;
 mod browser_origins;
 mod canary;
 mod command_line;
+mod drain;
 mod exports;
 mod haproxy;
 mod history;
+mod idle_proxy;
 mod jwt;
 mod keys;
+mod kills;
 mod lab_faults;
 mod lab_run;
 mod layering;
@@ -28,9 +32,11 @@ mod polling_routes;
 mod problems;
 mod registration;
 mod reload;
+mod resume_race;
 mod scanners;
 mod security_model;
 mod shutdown;
 mod slow_clients;
+mod slow_readers;
 mod stream_contract;
 mod timeline;

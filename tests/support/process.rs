@@ -38,7 +38,7 @@ pub struct Process {
 
 impl Process {
     /// Starts one on a free port, with an administrator's key, JSON logs, and `sections` in its configuration. Sections
-    /// `[server]`, `[admin]`, `[tls]`, `[auth]`, `[data]` and `[log]` are made here.
+    /// `[server]`, `[admin]`, `[tls]`, `[auth]`, `[data]` and `[log]` are made here; `{dir}` in the others is its folder.
     pub async fn start(scheme: Scheme, sections: &str) -> Self {
         Self::start_logging("info", scheme, sections).await
     }
@@ -96,28 +96,45 @@ impl Process {
             path("keys.toml"),
             path("data"),
             self.level,
-            self.sections,
+            self.sections.replace("{dir}", &self.dir.path().display().to_string()),
         );
-        fs::write(self.dir.path().join("gatewatch.toml"), text).expect("written");
+        super::replace(&self.dir.path().join("gatewatch.toml"), &text);
     }
 
     /// Starts the process (anew), on the same port and data, and waits until it is ready.
     pub async fn restart(&mut self) {
+        self.start_again();
+        self.ready().await;
+    }
+
+    /// As [`Process::restart`], and does not wait. What runs is ended with SIGKILL.
+    pub fn start_again(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
-        self.child = Command::new(env!("CARGO_BIN_EXE_gatewatch"))
+        self.child = Command::new(program())
             .args(["serve", "--config"])
             .arg(self.dir.path().join("gatewatch.toml"))
             .stderr(Stdio::from(log))
             .spawn()
             .expect("the binary runs");
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&mut self) {
         let began = Instant::now();
         while self.admin("/readyz").await.is_none_or(|(status, _)| status != 200) {
             let ended = self.child.try_wait().expect("our own child");
             assert!(ended.is_none() && began.elapsed() < Duration::from_secs(20), "{ended:?}:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Writes a configuration with other `sections`; the process sees it at its next reload or start.
+    #[allow(dead_code, reason = "only the soak does")]
+    pub fn configure(&mut self, sections: &str) {
+        sections.clone_into(&mut self.sections);
+        self.write_config();
     }
 
     /// The URL of `path`, not through any load balancer.
@@ -176,6 +193,16 @@ impl Process {
         find()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_none()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -202,7 +229,19 @@ impl Drop for Process {
     }
 }
 
-/// A port of loopback that nobody listens on now.
+/// The program under test: what Cargo built for tests, or what stands beside the folder of an example.
+pub fn program() -> PathBuf {
+    if let Some(program) = option_env!("CARGO_BIN_EXE_gatewatch") {
+        return program.into();
+    }
+    let own = std::env::current_exe().expect("a program has a path");
+    own.ancestors().nth(2).expect("target/debug/examples/x").join("gatewatch")
+}
+
+/// A port of loopback that nobody listens on now. It lies below those that Linux gives to outgoing connections, so that a
+/// client that tries while the server is away cannot be given its port, and below those of the lab.
 pub(super) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports = || rand::random_range(10_000..20_000_u16);
+    std::iter::repeat_with(ports).take(100).find(free).expect("a port of a hundred is free")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gatewatch::app;
 use serde_json::Value;
 
-use super::process::free_port;
+use super::process::{free_port, program};
 use super::{Sse, eventually, plain};
 
 /// A gateway that is ended with the test.
@@ -35,7 +35,7 @@ impl Served {
         fs::write(dir.path().join("tls.toml"), tls).expect("written");
         write_config(dir.path(), ports, &["one", "two"]);
         let log = File::create(dir.path().join("log")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_gatewatch"))
+        let child = Command::new(program())
             .args(["serve", "--config"])
             .arg(dir.path().join("gatewatch.toml"))
             .stderr(log)
@@ -148,7 +148,7 @@ pub fn replace(path: &Path, text: &str) {
 
 /// `gatewatch` with `args`, to its end.
 pub fn gatewatch(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gatewatch")).args(args).output().expect("the binary runs")
+    Command::new(program()).args(args).output().expect("the binary runs")
 }
 
 fn write_config(dir: &Path, ports: [u16; 2], vms: &[&str]) {

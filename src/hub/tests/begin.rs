@@ -119,3 +119,23 @@ async fn the_view_is_a_hash_of_grants_and_filter_whatever_their_order() {
     assert_eq!(hashes[3], hashes[4]);
     assert!(hashes[0] != hashes[2] && hashes[0] != hashes[3] && hashes[2] != hashes[3]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_poller_that_begins_anew_announces_what_it_knows_so_that_new_clients_get_the_current_run() {
+    let mut lab = Lab::new();
+    commit(&lab.journal, "a", vec![started("a", "r"), completed("a", "r", 1)]).await;
+    // The process is new: nothing but the announcement tells of the run.
+    let lab_anew = Lab::on(Arc::clone(&lab.journal), HubConfig::default());
+    let announcement = LiveReport { view: Some(Arc::new(running("r", 1))), ..lab.poll("a", None) };
+    lab_anew.publish(announcement).await;
+    assert_eq!(keys(&lab_anew.open(1, None).so_far().await), ["a/r/1"]);
+    // The first poll is news beside it; and so is that of a poller that was made anew meanwhile.
+    for done in [2, 3] {
+        let first = LiveReport { poll_no: 1, ..lab.poll("a", Some(running("r", done))) };
+        lab_anew.publish(first).await;
+        let snapshot = lab_anew.open(1, None).so_far().await;
+        assert!(snapshot.iter().any(|got| got.event == "progress" && got.data["completed"] == done), "{snapshot:?}");
+        let announcement = LiveReport { view: Some(Arc::new(running("r", done))), ..lab.poll("a", None) };
+        lab_anew.publish(LiveReport { poll_no: 0, ..announcement }).await;
+    }
+}
