@@ -15,6 +15,7 @@ mod browser_login;
 mod browser_origins;
 mod canary;
 mod command_line;
+mod disk_full;
 mod drain;
 mod exports;
 mod haproxy;

@@ -252,12 +252,12 @@ impl Hub {
     }
 
     /// Opens no stream any more, and ends the open ones within the first half of `window`, each told to come back after
-    /// a time of its own: not before the usual, and within `window` where that is longer.
+    /// a time of its own: the usual, and up to `window` more. Thousands that come back in one second are a flood.
     pub fn drain(&self, window: Duration) {
         self.state().stopping = true;
         let now = Instant::now();
         let least = millis(self.config.retry).max(1000);
-        let most = millis(window).max(least + least / 2);
+        let most = least.saturating_add(millis(window).max(least / 2));
         let spread = window.as_secs_f64() / 2.0;
         for entry in self.registry().each() {
             let at = now + Duration::from_secs_f64(spread * rand::random::<f64>());

@@ -2,11 +2,13 @@
 //! come back whatever happens, and the ledger that says what they were told too little, too much or too early.
 #![allow(dead_code, unreachable_pub, reason = "shared by the tests and the soak; neither uses all of it")]
 
+mod disk;
 mod follower;
 mod hub;
 mod ledger;
 mod played;
 
+pub use disk::SmallDisk;
 pub use follower::{Follower, Pause, Place, Target};
 pub use hub::{BareHub, task_id};
 pub use ledger::{Ledger, Verdict, quantile};

@@ -61,6 +61,19 @@ const PROGRAMS: [(&str, &str); 18] = [
 /// Where skipped tests are noted, for whoever started the tests: a test that did not run counts as passed.
 const SKIPPED: Option<&str> = option_env!("CARGO_TARGET_TMPDIR");
 
+/// Says that the running test is not run, and why; fails it where everything has to run.
+#[expect(clippy::panic, reason = "only tests call it")]
+#[allow(dead_code, reason = "the binaries that share this file have no tests")]
+pub fn skip(why: &str) {
+    if std::env::var_os("GATEWATCH_LAB_REQUIRED").is_some() {
+        panic!("{why}");
+    }
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("test");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+    note_skipped(test, why);
+}
+
 fn note_skipped(test: &str, why: &str) {
     let Some(dir) = SKIPPED else { return };
     let file = fs::OpenOptions::new().append(true).create(true).open(Path::new(dir).join("skipped"));
@@ -156,14 +169,10 @@ impl Lab {
     /// A lab for a test; `None`, and a word on standard error, where one cannot be had and none is required.
     #[expect(clippy::panic, reason = "only tests call it")]
     pub async fn for_test() -> Option<Self> {
-        let required = std::env::var_os("GATEWATCH_LAB_REQUIRED").is_some();
         match Self::start().await {
             Ok(lab) => Some(lab),
-            Err(why) if !required && why.is::<Unavailable>() => {
-                let thread = std::thread::current();
-                let test = thread.name().unwrap_or("test");
-                let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no test VM: {why}");
-                note_skipped(test, &why.to_string());
+            Err(why) if why.is::<Unavailable>() => {
+                skip(&format!("no test VM: {why}"));
                 None
             }
             Err(why) => panic!("no test VM: {why}"),

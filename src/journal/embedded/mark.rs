@@ -8,13 +8,13 @@
 //!
 //! A snapshot of the whole disk brings back all of it: whoever restores one removes the mark.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::lock::beside;
 use crate::event::Epoch;
@@ -32,6 +32,8 @@ const MAX_BYTES: u64 = 256;
 pub(super) struct Mark {
     path: PathBuf,
     file: File,
+    /// There was no room to make it anew.
+    pub(super) full: bool,
 }
 
 /// What a mark says.
@@ -80,7 +82,14 @@ pub(super) fn settle(path: &Path, connection: &Connection) -> Result<(Head, Mark
         (Some(epoch), None) => epoch.clone(),
         _ => record::new_epoch(),
     };
-    let mark = Mark::make(mark_path, connection, &epoch, before.seq)?;
+    let mark = match Mark::make(mark_path.clone(), connection, &epoch, before.seq) {
+        // What is there is good enough to go on with: nothing is announced before there is room for it.
+        Err(error) if error.is_full() && doubt.is_none() && found.is_some() => {
+            tracing::error!(path = %path.display(), "the journal's disk is full: it takes no commits until there is room");
+            Mark { file: OpenOptions::new().write(true).open(&mark_path)?, path: mark_path, full: true }
+        }
+        made => made?,
+    };
     Ok((Head { epoch: Some(epoch), ..before }, mark))
 }
 
@@ -91,6 +100,16 @@ pub(super) enum SettleError {
     Store(#[from] rusqlite::Error),
     #[error("its mark: {0}")]
     Mark(#[from] io::Error),
+}
+
+impl SettleError {
+    /// Whether it is for want of room.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Self::Mark(error) => matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded),
+        }
+    }
 }
 
 fn doubt(head: &Head, mark: Option<&(Content, Metadata)>) -> Option<Doubt> {
@@ -114,7 +133,7 @@ impl Mark {
         expect_mark(connection, epoch, &token)?;
         let file = write(&path, seq, &token)?;
         mark_made(connection, &token)?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, full: false })
     }
 
     /// Notes that sequences up to `seq` are about to be announced. Not synced: what a power cut takes back is the mark

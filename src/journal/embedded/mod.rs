@@ -69,7 +69,7 @@ impl EmbeddedJournal {
         let bounds = Arc::new(Mutex::new(Bounds { floor, newest, applied: seq, announced: newest.seq }));
         let (requests, waiting) = mpsc::channel(WAITING);
         let tail = broadcast::Sender::new(TAIL_CAPACITY);
-        let (failed, failing) = watch::channel(None);
+        let (failed, failing) = watch::channel(mark.full.then(|| "database or disk is full".into()));
         let writer = Writer {
             epoch: epoch.clone(),
             connection,
