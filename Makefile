@@ -21,7 +21,7 @@ help:
 	@echo "make test-edge  those of TLS, keys, JWT, browser sessions, limits and the load balancer alone"
 	@echo "make lab        a real test VM on this machine, for people, with a configuration that watches it"
 	@echo "make soak       every fault in turn for SOAK_MINUTES (60), and what was lost, doubled or reset"
-	@echo "make bench      figures: log parsing, one poll, delivery, the edge"
+	@echo "make bench      figures: log parsing, one poll, delivery, the journal, the edge"
 	@echo "make build      the release binary: target/release/gatewatch"
 
 build: install-build install-run
