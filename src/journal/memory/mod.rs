@@ -3,7 +3,10 @@
 //! The lock is never held across an await, and what the tail sends is sent under it, so the tail's order is the order of
 //! sequences and whoever heard of a commit can read it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::vec_deque::Iter;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::iter::Peekable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -203,27 +206,31 @@ impl State {
         RunPage { runs, next }
     }
 
+    /// Merges the runs: however many and long they are, only what is given is looked at.
     fn read_runs(&self, runs: &[RunId], after: Position, upto: Position, limit: usize) -> Page {
-        let mut events: Vec<_> = runs
-            .iter()
-            .filter_map(|run| self.runs.get(run))
-            // One more than asked for tells whether there is more.
-            .flat_map(|completions| within(completions, after, upto).take(limit.saturating_add(1)).cloned())
-            .collect();
-        events.sort_unstable_by_key(|event| event.position);
-        events.dedup_by_key(|event| event.position);
-        let more = events.len() > limit;
-        events.truncate(limit);
-        Page { events, more }
+        let runs: BTreeSet<&RunId> = runs.iter().collect();
+        let completions = runs.into_iter().filter_map(|run| self.runs.get(run));
+        let mut rest: Vec<_> = completions.map(|events| within(events, after, upto).peekable()).collect();
+        let first = |at: usize, events: &mut Rest<'_>| events.peek().map(|event| Reverse((event.position, at)));
+        let mut next: BinaryHeap<_> =
+            rest.iter_mut().enumerate().filter_map(|(at, events)| first(at, events)).collect();
+        let mut events = Vec::new();
+        while let Some(Reverse((_, at))) = next.pop() {
+            if events.len() == limit {
+                return Page { events, more: true };
+            }
+            events.extend(rest[at].next().cloned());
+            next.extend(first(at, &mut rest[at]));
+        }
+        Page { events, more: false }
     }
 }
 
+/// What is left of one run's completions.
+type Rest<'a> = Peekable<Iter<'a, Arc<StoredEvent>>>;
+
 /// Those of ascending `events` that stand after `after` and not after `upto`.
-fn within(
-    events: &VecDeque<Arc<StoredEvent>>,
-    after: Position,
-    upto: Position,
-) -> std::collections::vec_deque::Iter<'_, Arc<StoredEvent>> {
+fn within(events: &VecDeque<Arc<StoredEvent>>, after: Position, upto: Position) -> Iter<'_, Arc<StoredEvent>> {
     let from = events.partition_point(|event| event.position <= after);
     let to = events.partition_point(|event| event.position <= upto);
     events.range(from..to.max(from))

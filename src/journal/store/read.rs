@@ -1,5 +1,7 @@
 //! What is read. Every query is bounded, and finds its rows by key.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
@@ -23,10 +25,15 @@ pub(super) const BETWEEN: &str = "SELECT place, kind, vm, vm_id, run, data FROM 
 pub(super) const AFTER: &str = "SELECT head.no - max(head.floor_no, ifnull( \
                                 (SELECT no FROM events WHERE place <= ?1 ORDER BY place DESC LIMIT 1), 0)) FROM head";
 
-/// Completions of a run after one place up to another.
+/// Completions of a run from one place up to another.
 pub(super) const OF_RUN: &str = "SELECT place, kind, vm, vm_id, run, data FROM events \
-                                 WHERE run = ?1 AND place > ?2 AND place <= ?3 AND kind = 'task_complete' \
+                                 WHERE run = ?1 AND kind = 'task_complete' AND place >= ?2 AND place <= ?3 \
                                  ORDER BY place LIMIT ?4";
+
+/// Where the first completion of a run stands behind one place, up to another.
+pub(super) const FIRST_OF_RUN: &str = "SELECT place FROM events \
+                                       WHERE run = ?1 AND kind = 'task_complete' AND place > ?2 AND place <= ?3 \
+                                       ORDER BY place LIMIT 1";
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Arc<StoredEvent>> {
     let bad = |column: usize, what: String| {
@@ -83,6 +90,8 @@ pub(in crate::journal) fn count_after(
 }
 
 /// Completions of `runs`. They are kept as long as their run is, before the floor too.
+///
+/// The runs are merged: one look-up for each, and two rows read for each one given at most, however long they are.
 pub(in crate::journal) fn read_runs(
     connection: &mut Connection,
     runs: &[RunId],
@@ -91,17 +100,31 @@ pub(in crate::journal) fn read_runs(
     limit: usize,
 ) -> Result<Page, JournalError> {
     let transaction = connection.transaction()?;
-    let mut statement = transaction.prepare_cached(OF_RUN)?;
-    let mut events = Vec::new();
-    for run in runs {
-        let found = statement
-            .query_map(params![run.as_str(), Place::from(after), Place::from(upto), one_more(limit)], event)?;
-        for stored in found {
-            events.push(stored?);
+    let (after, upto) = (Place::from(after), Place::from(upto));
+    let mut next = BinaryHeap::new();
+    let mut first = transaction.prepare_cached(FIRST_OF_RUN)?;
+    for run in runs.iter().collect::<BTreeSet<_>>() {
+        let place: Option<Place> = first.query_row(params![run.as_str(), after, upto], |row| row.get(0)).optional()?;
+        next.extend(place.map(|place| Reverse((place, run))));
+    }
+    let mut of_run = transaction.prepare_cached(OF_RUN)?;
+    let (mut events, wanted) = (Vec::new(), limit.saturating_add(1));
+    while let Some(Reverse((place, run))) = next.pop() {
+        if events.len() >= wanted {
+            break;
+        }
+        let until = next.peek().map(|Reverse((place, _))| *place);
+        let room = i64::try_from(wanted - events.len()).unwrap_or(i64::MAX);
+        let mut rows = of_run.query(params![run.as_str(), place, upto, room])?;
+        while let Some(row) = rows.next()? {
+            let place: Place = row.get(0)?;
+            if until.is_some_and(|until| place > until) {
+                next.push(Reverse((place, run)));
+                break;
+            }
+            events.push(event(row)?);
         }
     }
-    events.sort_unstable_by_key(|stored| stored.position);
-    events.dedup_by_key(|stored| stored.position);
     Ok(page(events, limit))
 }
 

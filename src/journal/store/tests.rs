@@ -1,10 +1,14 @@
 //! How much the store works for an answer, in steps of SQLite's own machine: no clock, so no machine is too slow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rusqlite::{Connection, StatementStatus, params};
 
 use super::read::{AFTER, BETWEEN, OF_RUN};
 use super::{Place, create_private, open};
 use crate::event::Position;
+use crate::model::RunId;
 
 /// A store with so many events in runs of a thousand tasks, filled without the journal.
 fn filled(dir: &std::path::Path, events: u64) -> Connection {
@@ -57,5 +61,35 @@ fn resuming_takes_as_many_steps_among_a_million_events_as_among_a_thousand() {
         let (few, many) = (of(&few, 2_000), of(&many, 1_000_000));
         assert_eq!(few, many, "{what}: steps and rows");
         assert!(many.0 < 20 * many.1 as i32 + 100, "{what}: {many:?}");
+    }
+}
+
+#[test]
+fn the_completions_of_a_thousand_runs_at_once_are_read_a_page_at_a_time() {
+    const RUNS: usize = 1_000;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut connection = filled(dir.path(), 100_000);
+    // Each run's completions stand between those of all others.
+    let sql = "UPDATE events SET run = 'run-' || ((place / 65536) % ?1)";
+    connection.execute(sql, [RUNS as i64]).expect("set");
+    let runs: Vec<_> = (0..RUNS).map(|run| RunId::from_hash(&format!("run-{run}"))).collect();
+    let worked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&worked);
+    let handler = move || {
+        count.fetch_add(100, Ordering::Relaxed);
+        false
+    };
+    connection.progress_handler(100, Some(handler)).expect("set");
+    let (mut after, upto, mut seen) = (Position::START, Position { seq: u64::MAX, i: 0 }, 0);
+    for _ in 0..20 {
+        worked.store(0, Ordering::Relaxed);
+        let page = super::read_runs(&mut connection, &runs, after, upto, 256).expect("read");
+        assert!(page.more && page.events.is_sorted_by(|a, b| a.position < b.position));
+        let steps = worked.load(Ordering::Relaxed);
+        // A look-up of each run, and a few rows for each one given; not each run's next page.
+        assert!(steps < 30 * RUNS + 100 * 256, "{steps}");
+        seen += page.events.len();
+        after = page.events.last().expect("a row").position;
+        assert_eq!(after.seq as usize, seen, "none is passed over");
     }
 }

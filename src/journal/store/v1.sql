@@ -49,7 +49,7 @@ CREATE TABLE events (
     data TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX events_of_run ON events (run, place) WHERE run IS NOT NULL;
+CREATE INDEX events_of_run ON events (run, kind, place) WHERE run IS NOT NULL;
 
 CREATE TABLE runs (
     -- The place of its `run_started`.
