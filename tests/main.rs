@@ -17,6 +17,7 @@ mod command_line;
 mod exports;
 mod haproxy;
 mod history;
+mod journal_files;
 mod jwt;
 mod keys;
 mod lab_faults;
