@@ -21,6 +21,7 @@ mod exports;
 mod haproxy;
 mod history;
 mod idle_proxy;
+mod journal_files;
 mod jwt;
 mod keys;
 mod kills;

@@ -1,7 +1,7 @@
 //! One process at a time.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -39,6 +39,16 @@ impl Lock {
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes()));
         Ok(Self { _file: file })
     }
+}
+
+/// The file behind `path`, made if there is none. Its lock and its mark stand beside the file itself, so that it has one of
+/// each, whatever links lead to it.
+pub(super) fn behind_links(path: &Path) -> Result<PathBuf, OpenError> {
+    let found = match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => create_private(path).and_then(|_| fs::canonicalize(path)),
+        found => found,
+    };
+    found.map_err(|error| OpenError::Io(path.to_owned(), error.to_string()))
 }
 
 /// The file of `path`'s name with `suffix` behind it.

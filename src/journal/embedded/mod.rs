@@ -17,7 +17,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use self::lock::Lock;
+use self::lock::{Lock, behind_links};
 use self::writer::{Request, Writer};
 use super::store::{self, Head, OpenError, Pool, Retention};
 use super::{
@@ -34,7 +34,8 @@ const WAITING: usize = 256;
 /// Where the journal is, and how much of it is kept.
 #[derive(Clone, Debug)]
 pub struct EmbeddedConfig {
-    /// The SQLite file. Beside it stand its `-wal` and `-shm`, `.lock` and `.mark`.
+    /// The SQLite file. Beside it stand its `-wal` and `-shm`, `.lock` and `.mark`. Of a link: the
+    /// file that it leads to.
     pub path: PathBuf,
     /// What is kept.
     pub retention: Retention,
@@ -58,6 +59,7 @@ impl EmbeddedJournal {
     /// If another process has it, or it is damaged, of a newer version or no journal at all: it is as it was then.
     pub fn open(config: EmbeddedConfig, metrics: JournalMetrics, now: Timestamp) -> Result<Self, OpenError> {
         let EmbeddedConfig { path, retention } = config;
+        let path = behind_links(&path)?;
         let lock = Lock::take(&path)?;
         let connection = store::open(&path)?;
         let io = |error: &dyn std::fmt::Display| OpenError::Io(path.clone(), error.to_string());

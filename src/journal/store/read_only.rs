@@ -29,7 +29,7 @@ impl ReadOnlyJournal {
     /// # Errors
     /// If there is none, or it is none of this program's.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let connection = schema::open_to_read(path)?;
+        let connection = schema::open_to_look(path)?;
         let at = |error: rusqlite::Error| OpenError::Io(path.to_owned(), error.to_string());
         let head = head(&connection).map_err(at)?;
         let epoch = head.epoch.clone().ok_or_else(|| OpenError::Missing(path.to_owned()))?;

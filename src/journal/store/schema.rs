@@ -100,12 +100,20 @@ pub(in crate::journal) fn open(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Opens the file of a journal to read. Its writer may be at work.
+/// Opens a journal that this process has not open to read it, whoever else has it open.
 ///
 /// # Errors
 /// If there is none, or one that this program does not know.
-pub(in crate::journal) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+pub(in crate::journal) fn open_to_look(path: &Path) -> Result<Connection, OpenError> {
     identify(path)?.ok_or_else(|| OpenError::Missing(path.to_owned()))
+}
+
+/// Opens a journal that this process has open once more, to read it.
+///
+/// # Errors
+/// If it is not the one that it was.
+pub(in crate::journal) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    connect(path)?.ok_or_else(|| OpenError::Missing(path.to_owned()))
 }
 
 fn read_only(path: &Path) -> rusqlite::Result<Connection> {
@@ -124,6 +132,10 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// Whether the file is a journal that this program knows: a connection to read it. `None`: there is nothing in it, or no
 /// file. Changes nothing.
+///
+/// Not while SQLite has the file open in this process: the kernel drops all of a process's locks on a file when any of
+/// its handles is closed. Another program that closed the journal then would take itself for the last one and remove the
+/// write-ahead log that commits go into.
 fn identify(path: &Path) -> Result<Option<Connection>, OpenError> {
     let io = |error: io::Error| OpenError::Io(path.to_owned(), error.to_string());
     let mut magic = [0; MAGIC.len()];
@@ -143,6 +155,11 @@ fn identify(path: &Path) -> Result<Option<Connection>, OpenError> {
             }
         }
     }
+    connect(path)
+}
+
+/// What [`identify`] does once the file is known to be one of SQLite's. Touches the file through SQLite alone.
+fn connect(path: &Path) -> Result<Option<Connection>, OpenError> {
     let at = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     let connection = read_only(path).map_err(at)?;
     connection.busy_timeout(BUSY).map_err(at)?;

@@ -175,6 +175,24 @@ async fn a_second_process_is_kept_out_and_told_who_is_in() {
 }
 
 #[tokio::test]
+async fn a_second_process_is_kept_out_whatever_link_it_comes_by() {
+    let place = Place::new();
+    let link = place.dir.path().join("link.db");
+    std::os::unix::fs::symlink("journal.db", &link).expect("a link to nothing yet");
+    let retention = Retention::new(std::time::Duration::from_secs(30 * 86_400), 1_000_000);
+    let first = open(&link, retention).expect("it makes what the link leads to");
+    assert!(matches!(open(&place.path(), retention), Err(OpenError::InUse(..))));
+    put(&first, "a", vec![status("a")]).await;
+    let epoch = first.epoch().clone();
+    first.close().await.expect("closed");
+    drop(first);
+    wait_unlocked(&place.path()).await;
+    let second = place.open();
+    assert_eq!((second.bounds().applied, second.epoch()), (1, &epoch), "the mark is beside the file too");
+    assert!(matches!(open(&link, retention), Err(OpenError::InUse(..))));
+}
+
+#[tokio::test]
 async fn a_record_over_the_limit_is_refused_whole() {
     let place = Place::new();
     let journal = place.open();
