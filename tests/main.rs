@@ -31,6 +31,7 @@ mod limits;
 mod metrics;
 mod polling_routes;
 mod problems;
+mod promises;
 mod registration;
 mod reload;
 mod resets;
