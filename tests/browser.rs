@@ -1,8 +1,9 @@
 //! A real browser signs in by the link that `demo` prints and watches with its own `EventSource`.
 
+use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Browser, Gateway};
+use crate::support::{Browser, Gateway, Process, Scheme};
 
 const TLS: &str = "mode = \"dev\"";
 
@@ -53,4 +54,40 @@ async fn a_browser_without_a_session_is_told_that_it_is_signed_out() {
     browser.wait_for(Duration::from_secs(20), state).await;
     drop(browser);
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_grants_grew_while_it_was_away_begins_anew_and_has_the_completions_of_every_vm() {
+    // Long over, and the same after a restart.
+    let over = |vm: &str| {
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() - 3600;
+        format!(
+            "[[vm]]\nname = \"{vm}\"\ntransport = \"simulated\"\n[vm.simulated]\nonce = true\ntasks = 3\nstarted = \"{begun}\"\n"
+        )
+    };
+    let mut served = Process::start(Scheme::Https, &format!("{}{}", over("one"), over("two"))).await;
+    let keys = served.file("keys.toml");
+    let all = fs::read_to_string(&keys).expect("the keys");
+    let one = all.replace("vms = [\"*\"]", "vms = [\"one\"]");
+    assert_ne!(one, all);
+    fs::write(&keys, one).expect("written");
+    served.restart().await;
+
+    let browser = Browser::start().await;
+    browser.open(&served.url("/login?next=/")).await;
+    browser.type_into("#key", served.key()).await;
+    browser.click("button[type=submit]").await;
+    let completions = |vm: &str| {
+        format!(
+            "return [...document.querySelectorAll('[data-event=task_complete]')].filter((item) => item.textContent.includes(' {vm} ')).length === 3"
+        )
+    };
+    browser.wait_for(Duration::from_secs(30), &completions("one")).await;
+    assert_eq!(browser.run("return document.querySelector('tr[data-vm=two]') === null").await, true);
+    fs::write(&keys, all).expect("written");
+    served.restart().await;
+    // It comes back by itself and with an id, behind which nothing of the other VM stands.
+    browser.wait_for(Duration::from_secs(30), &completions("two")).await;
+    assert_eq!(browser.run(&completions("one")).await, true, "and each once");
+    drop(browser);
 }

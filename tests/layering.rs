@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regex::Regex;
+
+use crate::support::walk;
 
 type Table = BTreeMap<String, BTreeSet<String>>;
 
@@ -27,17 +29,6 @@ fn documented() -> Table {
         }
     }
     table
-}
-
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("a readable folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|ext| ext == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 /// The room a file belongs to, and how many modules deep the file itself stands.
@@ -103,7 +94,7 @@ fn a_room_imports_only_what_the_table_lists() {
     let table = documented();
     let rooms: BTreeSet<String> = table.keys().cloned().collect();
     let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
+    walk(Path::new("src"), &mut files);
     assert!(files.len() > 30, "the walk found only {} files", files.len());
     let mut seen = BTreeSet::new();
     let mut forbidden = Vec::new();

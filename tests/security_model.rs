@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use crate::support::{functions, quoted, sources};
+
 /// Requirements are numbered from 1 to this.
 const LAST: u32 = 69;
 /// A reason shorter than this, in characters, is none.
@@ -14,50 +16,19 @@ const SHORTEST_REASON: usize = 20;
 
 const MODEL: &str = "docs/SECURITY-MODEL.md";
 
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("a readable folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("tests/security_model.rs") {
-            found.push(path);
-        }
-    }
-}
-
 /// The numbers that a name begins with: `g51_g46_a_reader` has 51 and 46.
 fn numbers(name: &str) -> Vec<u32> {
     let number = |part: &str| part.strip_prefix('g').filter(|n| n.starts_with(|c: char| c != '0'))?.parse().ok();
     name.split('_').map_while(number).collect()
 }
 
-/// The functions of `code` whose names begin with a number, each with whether it is a test that runs.
-fn numbered(code: &str) -> Vec<(String, bool)> {
-    let function = Regex::new(r"^\s*(?:pub )?(?:async )?fn (g[1-9][0-9]*_\w+)").expect("a regex");
-    let test = Regex::new(r"^#\[(?:tokio::)?test\b").expect("a regex");
-    let lines: Vec<&str> = code.lines().collect();
-    let mut found = Vec::new();
-    for (at, line) in lines.iter().enumerate() {
-        let Some(name) = function.captures(line) else { continue };
-        let above = lines[..at].iter().rev().map(|line| line.trim());
-        let attributes: Vec<&str> = above.take_while(|line| line.starts_with("#[") || line.starts_with("//")).collect();
-        let runs = attributes.iter().any(|line| test.is_match(line))
-            && !attributes.iter().any(|line| line.starts_with("#[ignore") || line.starts_with("#[cfg("));
-        found.push((name[1].to_owned(), runs));
-    }
-    found
-}
-
 /// Every numbered function of the project: name, file, whether it is a test that runs.
 fn all_numbered() -> Vec<(String, PathBuf, bool)> {
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
-    sources(Path::new("tests"), &mut files);
-    assert!(files.len() > 100, "the walk found only {} files", files.len());
     let mut all = Vec::new();
-    for file in files {
+    for file in sources() {
         let code = fs::read_to_string(&file).expect("a source file");
-        all.extend(numbered(&code).into_iter().map(|(name, runs)| (name, file.clone(), runs)));
+        let numbered = functions(&code).into_iter().filter(|(name, _)| !numbers(name).is_empty());
+        all.extend(numbered.map(|(name, runs)| (name, file.clone(), runs)));
     }
     all
 }
@@ -73,12 +44,6 @@ fn not_applicable(model: &str) -> BTreeMap<u32, String> {
         assert!(reasons.insert(number, row[2].trim().to_owned()).is_none(), "G{number} stands twice");
     }
     reasons
-}
-
-/// What stands between backticks in `model`.
-fn quoted(model: &str) -> Vec<String> {
-    let word = Regex::new(r"`([^`\n]+)`").expect("a regex");
-    word.captures_iter(model).map(|found| found[1].to_owned()).collect()
 }
 
 /// The test that `word` names, if it names one: `g7_name`, or `src/room/tests.rs::name`.
@@ -122,21 +87,17 @@ fn numbered_tests_have_names_of_their_own() {
 #[test]
 fn every_test_and_file_that_the_model_names_is_there() {
     let model = fs::read_to_string(MODEL).expect(MODEL);
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
-    sources(Path::new("tests"), &mut files);
-    let mut functions = BTreeSet::new();
-    let function = Regex::new(r"\bfn (\w+)").expect("a regex");
-    for file in files {
+    let mut known = BTreeSet::new();
+    for file in sources() {
         let code = fs::read_to_string(file).expect("a source file");
-        functions.extend(function.captures_iter(&code).map(|found| found[1].to_owned()));
+        known.extend(functions(&code).into_iter().map(|(name, _)| name));
     }
     let mut absent = Vec::new();
     for word in quoted(&model) {
         let path = word.split("::").next().unwrap_or_default();
         let is_path = path.starts_with("src/") || path.starts_with("tests/");
         let no_file = is_path && !Path::new(path).exists();
-        if no_file || named_test(&word).is_some_and(|name| !functions.contains(name)) {
+        if no_file || named_test(&word).is_some_and(|name| !known.contains(name)) {
             absent.push(word.clone());
         }
     }
@@ -150,16 +111,10 @@ fn numbers_tests_and_reasons_are_read_as_they_are_written() {
     for none in ["grow_g7", "g_7", "g07_x", "gg7", "a_g7"] {
         assert_eq!(numbers(none), [0_u32; 0], "{none}");
     }
-    let code = "#[tokio::test(start_paused = true)]\nasync fn g1_a() {\n#[test]\n    // why\n    fn g2_g3_b() {\n\
-                fn g4_c() {\n#[test]\n#[ignore]\nfn g5_d() {\n#[test]\nfn other() {";
-    let found = numbered(code);
-    let found: Vec<_> = found.iter().map(|(name, runs)| (name.as_str(), *runs)).collect();
-    assert_eq!(found, [("g1_a", true), ("g2_g3_b", true), ("g4_c", false), ("g5_d", false)]);
     let model =
         "| G1 | of another table |\n## Does not apply\n\n| G | why |\n|---|---|\n| G8 | because |\n## More\n| G9 | x |";
     assert_eq!(not_applicable(model), BTreeMap::from([(8, "because".to_owned())]));
     assert_eq!(named_test("g7_name"), Some("g7_name"));
     assert_eq!(named_test("src/hub/tests/life.rs::any_name"), Some("any_name"));
     assert_eq!(named_test("tls.mode"), None);
-    assert_eq!(quoted("a `b` and `c d`"), ["b", "c d"]);
 }

@@ -39,6 +39,8 @@ metrics! {
         events_coalesced: IntCounter = "gatewatch_events_coalesced_total";
         /// Streams that went on from a Last-Event-ID.
         streams_resumed: IntCounter = "gatewatch_streams_resumed_total";
+        /// VMs whose last report is older than three poll intervals (and than 15 s), or is from before this start.
+        vms_stale: IntGauge = "gatewatch_vms_stale";
         /// Streams told to begin anew with a snapshot, by reason.
         streams_reset: IntCounterVec = "gatewatch_streams_reset_total" ["reason"];
     }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod browser;
+mod code;
 mod haproxy;
 mod process;
 mod served;
@@ -10,6 +11,7 @@ mod sse;
 
 pub use archive::{Archive, Reading};
 pub use browser::{Browser, ENTER};
+pub use code::{functions, quoted, sources, tests_of, walk};
 pub use haproxy::{HaProxy, bundle};
 pub use process::{Process, Scheme};
 pub use served::{Served, gatewatch, id_of, new_key, replace};

@@ -137,6 +137,11 @@ impl Process {
         self.write_config();
     }
 
+    /// A file of its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// The URL of `path`, not through any load balancer.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.scheme == Scheme::Http { "http" } else { "https" };

@@ -14,6 +14,7 @@ let source = null;
 let retry = 0;
 let lastHeard = 0;
 let lastId = '';
+let view = null;
 
 const byId = (id) => document.getElementById(id);
 
@@ -68,7 +69,17 @@ function list(name, data, id) {
 }
 
 const handle = {
-  connected() {
+  connected(data) {
+    const other = view !== null && data.view !== view;
+    view = data.view;
+    if (other && lastId) {
+      // The id tells only what was missed of VMs that were seen before: what is seen now is asked for anew.
+      lastId = '';
+      handle.reset();
+      seen.clear();
+      connect();
+      return false;
+    }
     connection('live', 'live');
     byId('sign-in').hidden = true;
     offerSignOut();

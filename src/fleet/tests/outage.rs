@@ -272,3 +272,17 @@ async fn what_was_read_without_an_event_is_committed_before_too_much_would_be_re
     let again = super::recorder(&journal, &metrics).await;
     assert_eq!(again.cursors()[0].offset, offset);
 }
+
+#[tokio::test(start_paused = true)]
+async fn polls_that_bring_no_event_write_nothing() {
+    let journal = Flaky::new();
+    let mut lab = Lab::new(&journal);
+    lab.fleet.add(running("a", "")).expect("watched");
+    while lab.next().await.poll_no < 3 {}
+    let before = journal.bounds();
+    assert!(before.applied > 0, "the first polls had something to tell");
+    // Less than a day of idle polls.
+    while lab.next().await.poll_no < 500 {}
+    assert_eq!(journal.bounds(), before);
+    lab.stop().await;
+}

@@ -123,7 +123,7 @@ async fn the_view_is_a_hash_of_grants_and_filter_whatever_their_order() {
 #[tokio::test(start_paused = true)]
 async fn a_poller_that_begins_anew_announces_what_it_knows_so_that_new_clients_get_the_current_run() {
     let mut lab = Lab::new();
-    commit(&lab.journal, "a", vec![started("a", "r"), completed("a", "r", 1)]).await;
+    commit(&*lab.journal, "a", vec![started("a", "r"), completed("a", "r", 1)]).await;
     // The process is new: nothing but the announcement tells of the run.
     let lab_anew = Lab::on(Arc::clone(&lab.journal), HubConfig::default());
     let announcement = LiveReport { view: Some(Arc::new(running("r", 1))), ..lab.poll("a", None) };

@@ -18,6 +18,8 @@ struct Faulty {
     at_work: AtomicUsize,
     most: AtomicUsize,
     reads: AtomicUsize,
+    /// The most events asked for at once.
+    largest: AtomicUsize,
     /// How many commits the engine has given that are not read here yet.
     ahead: AtomicUsize,
 }
@@ -32,6 +34,7 @@ impl Faulty {
             at_work: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
+            largest: AtomicUsize::new(0),
             ahead: AtomicUsize::new(0),
         };
         (Arc::new(faulty), inner)
@@ -74,6 +77,7 @@ impl Journal for Faulty {
         self.pass(self.inner.count_after(after, cap)).boxed()
     }
     fn read(&self, after: Position, upto: Position, limit: usize) -> BoxFuture<'_, Result<Page, JournalError>> {
+        self.largest.fetch_max(limit, Ordering::Relaxed);
         self.pass(self.inner.read(after, upto, limit)).boxed()
     }
     fn read_runs<'a>(
@@ -83,6 +87,7 @@ impl Journal for Faulty {
         upto: Position,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, JournalError>> {
+        self.largest.fetch_max(limit, Ordering::Relaxed);
         self.pass(self.inner.read_runs(runs, after, upto, limit)).boxed()
     }
     fn runs<'a>(&'a self, query: &'a RunQuery) -> BoxFuture<'a, Result<RunPage, JournalError>> {
@@ -143,6 +148,23 @@ async fn eight_readers_work_at_once_and_streams_that_ask_the_same_share_an_answe
 }
 
 #[tokio::test(start_paused = true)]
+async fn whatever_is_missed_a_stream_reads_at_most_256_events_at_once() {
+    let (lab, faulty) = lab(true).await;
+    let mut behind = lab.watch(5).await;
+    for n in 2..3000 {
+        commit(&*lab.journal, "a", vec![completed("a", "r", n)]).await;
+    }
+    settle().await;
+    // What the hub itself missed meanwhile it read in pages of its own.
+    faulty.largest.store(0, Ordering::Relaxed);
+    let all: Vec<_> = (1..3000).map(|n| format!("a/r/{n}")).collect();
+    assert_eq!(keys(&behind.so_far().await), all[1..]);
+    assert_eq!(keys(&lab.open(5, Some(&lab.id(Position { seq: 1, i: 1 }))).so_far().await), all[1..]);
+    assert_eq!(keys(&lab.open(5, None).so_far().await), all);
+    assert_eq!(faulty.largest.load(Ordering::Relaxed), 256);
+}
+
+#[tokio::test(start_paused = true)]
 async fn streams_that_wait_for_the_journal_still_get_heartbeats_without_an_id() {
     let (lab, _faulty) = lab(false).await;
     let mut client = lab.open(5, None);
@@ -187,4 +209,20 @@ async fn an_id_that_the_engine_gave_waits_for_the_tail_and_one_beyond_it_does_no
     lab.commit("a", vec![completed("a", "r", 2), completed("a", "r", 3)]).await;
     assert_eq!(keys(&client.so_far().await), ["a/r/3"]);
     assert_eq!(lab.metrics.streams_resumed.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_the_engine_gave_and_the_tail_does_not_reach_is_reset_after_two_seconds() {
+    let (mut lab, faulty) = lab(true).await;
+    faulty.ahead.store(1, Ordering::Relaxed);
+    let mut client = lab.open(5, Some(&lab.id(Position { seq: 2, i: 0 })));
+    let mut frames = client.during(Duration::from_millis(1900)).await;
+    assert_eq!(names(&frames), ["retry", "connected"]);
+    frames = client.during(Duration::from_millis(200)).await;
+    assert_eq!(names(&frames[..2]), ["reset", "task_complete"]);
+    assert_eq!(frames[0].data, json!({ "reason": "ahead" }));
+    // Once it does come, it is news.
+    lab.commit("a", vec![completed("a", "r", 2)]).await;
+    assert_eq!(keys(&client.so_far().await), ["a/r/2"]);
+    assert_eq!(lab.metrics.streams_resumed.get(), 0);
 }

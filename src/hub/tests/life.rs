@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::hub::{Cut, EndReason};
+use crate::telemetry::captured::Captured;
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -42,7 +43,7 @@ async fn a_heartbeat_never_names_an_event_that_was_not_sent() {
     let mut client = lab.watch(5).await;
     sleep(seconds(40)).await;
     for n in 0..3000 {
-        commit(&lab.journal, "a", vec![completed("a", "r", n)]).await;
+        commit(&*lab.journal, "a", vec![completed("a", "r", n)]).await;
     }
     settle().await;
     let mut last = Position::START;
@@ -67,7 +68,7 @@ async fn g51_a_stream_that_never_reads_holds_nothing_and_delays_nobody() {
     }
     let mut reader = lab.watch(1).await;
     for n in 0..3000 {
-        let committed = commit(&lab.journal, "a", vec![completed("a", "r", n)]).await;
+        let committed = commit(&*lab.journal, "a", vec![completed("a", "r", n)]).await;
         if n % 50 == 0 {
             lab.polls.entry(name("a")).or_default().1 = committed.events[0].position;
             sleep(seconds(2)).await;
@@ -247,12 +248,18 @@ async fn g51_a_stream_that_is_not_read_has_its_connection_cut_and_so_has_one_tha
             cuts.fetch_add(1, Ordering::Relaxed);
         }))
     };
+    let log = Captured::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let logging = tracing::subscriber::set_default(subscriber);
     let silent = lab.hub.open(StreamRequest { cut: counted(&cuts), ..request(&["*"], 1, None) }).expect("a stream");
     lab.report("a", running("r", 1)).await;
     sleep(Duration::from_secs(50)).await;
-    assert_eq!(cuts.load(Ordering::Relaxed), 0);
+    assert_eq!((cuts.load(Ordering::Relaxed), log.text()), (0, String::new()));
     sleep(Duration::from_secs(25)).await;
     assert_eq!(cuts.load(Ordering::Relaxed), 1, "once");
+    drop(logging);
+    assert!(log.text().contains("takes nothing") && log.text().contains("client=\"test\""), "{}", log.text());
     drop(silent);
     assert_eq!(lab.ended("slow"), 1);
 

@@ -159,6 +159,22 @@ async fn a_vm_nobody_reports_on_goes_stale_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_vm_goes_stale_by_the_interval_in_force() {
+    let mut lab = Lab::new();
+    // Three intervals, and never less than 15 s.
+    for (interval, fresh, stale) in [(1.0, 14.0, 17.0), (20.0, 59.0, 62.0), (60.0, 179.0, 182.0)] {
+        let report = lab.poll("a", Some(view(Stage::Ready)));
+        lab.publish(LiveReport { interval, ..report }).await;
+        let is_stale = || lab.hub.vms(&VmGrant::all())[0].stale;
+        assert!(!is_stale(), "{interval}");
+        sleep(seconds(fresh)).await;
+        assert!(!is_stale() && lab.metrics.vms_stale.get() == 0, "{interval}");
+        sleep(seconds(stale - fresh)).await;
+        assert!(is_stale() && lab.metrics.vms_stale.get() == 1, "{interval}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_is_raised_once_and_resolved_once() {
     let mut lab = Lab::new();
     lab.report("a", failing(&[])).await;
@@ -181,6 +197,29 @@ async fn an_error_is_raised_once_and_resolved_once() {
     let expected = ["\"ssh_timeout\" false", "\"log_gap\" false", "\"ssh_timeout\" true", "\"log_gap\" true"];
     assert_eq!(errors, expected);
     assert_eq!(names(&lab.open(1, None).so_far().await[2..]), ["status"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_has_the_latest_error_of_each_vm_and_code_that_is_in_force() {
+    let mut lab = Lab::new();
+    let saying = |message: &str| {
+        let errors =
+            [ErrorCode::SshTimeout, ErrorCode::LogGap].map(|code| ActiveError { code, message: message.to_owned() });
+        VmView { errors: errors.into(), ..view(Stage::Ready) }
+    };
+    lab.report("a", saying("first")).await;
+    lab.report("b", saying("other")).await;
+    lab.report("a", saying("then")).await;
+    let errors = async |lab: &Lab| -> Vec<String> {
+        let frames = lab.open(1, None).so_far().await;
+        let errors = frames.iter().filter(|got| got.event == "error");
+        errors.map(|got| format!("{} {} {}", got.data["vm"], got.data["code"], got.data["message"])).collect()
+    };
+    let of_b = [r#""b" "ssh_timeout" "other""#, r#""b" "log_gap" "other""#];
+    let of_a = [r#""a" "ssh_timeout" "then""#, r#""a" "log_gap" "then""#];
+    assert_eq!(errors(&lab).await, [&of_a[..], &of_b].concat());
+    lab.report("a", failing(&[])).await;
+    assert_eq!(errors(&lab).await, of_b);
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,9 +291,9 @@ async fn a_vm_that_is_renamed_before_its_first_report_under_the_new_name_keeps_v
 #[tokio::test(start_paused = true)]
 async fn a_restored_view_is_shown_stale_with_its_completions_until_the_first_report() {
     let journal = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
-    commit(&journal, "a", vec![started("a", "r"), completed("a", "r", 1), completed("a", "r", 2)]).await;
+    commit(&*journal, "a", vec![started("a", "r"), completed("a", "r", 1), completed("a", "r", 2)]).await;
     // A checkpoint: the restored view stands behind a commit that no read of events brings.
-    let checkpoint = commit(&journal, "a", Vec::new()).await;
+    let checkpoint = commit(&*journal, "a", Vec::new()).await;
     let mut lab = Lab::on(journal, HubConfig::default());
     let after = Position { seq: checkpoint.seq, i: 0 };
     lab.polls.insert(name("a"), (0, after));
@@ -278,11 +317,11 @@ async fn a_hub_that_missed_a_checkpoint_does_not_wait_for_it() {
     lab.report("a", view(Stage::Booting)).await;
     // More than the tail holds, before the hub looks.
     for number in 0..2000 {
-        commit(&lab.journal, "a", vec![completed("a", "r", number)]).await;
+        commit(&*lab.journal, "a", vec![completed("a", "r", number)]).await;
     }
-    let checkpoint = commit(&lab.journal, "a", Vec::new()).await;
+    let checkpoint = commit(&*lab.journal, "a", Vec::new()).await;
     for _ in 0..2000 {
-        commit(&lab.journal, "b", Vec::new()).await;
+        commit(&*lab.journal, "b", Vec::new()).await;
     }
     settle().await;
     let report = lab.poll("a", Some(view(Stage::Ready)));

@@ -1,6 +1,7 @@
 //! A hub on a journal in memory, with clients that read its streams.
 
 mod begin;
+mod embedded;
 mod faulty;
 mod life;
 mod live;
@@ -33,7 +34,7 @@ use crate::telemetry::hub::HubMetrics;
 
 struct Lab {
     hub: Arc<Hub>,
-    journal: Arc<MemoryJournal>,
+    journal: Arc<dyn Journal>,
     bus: LiveSender,
     stop: CancellationToken,
     metrics: HubMetrics,
@@ -155,10 +156,10 @@ fn reached(vm: &str, to: Stage) -> DurableEvent {
     durable(vm, &Change::Stage { from: None, to })
 }
 
-async fn commit(journal: &MemoryJournal, vm: &str, events: Vec<DurableEvent>) -> Committed {
+async fn commit(journal: &dyn Journal, vm: &str, events: Vec<DurableEvent>) -> Committed {
     let commit =
         Commit { vm_id: vm_id(vm), lease_rev: 0, n: 0, cursors: Vec::new(), tracker_state: "{}".into(), events };
-    journal.commit(commit).await.expect("memory commits")
+    journal.commit(commit).await.expect("committed")
 }
 
 impl Lab {
@@ -170,12 +171,12 @@ impl Lab {
         Self::on(Arc::new(MemoryJournal::new(journal)), config)
     }
 
-    fn on(journal: Arc<MemoryJournal>, config: HubConfig) -> Self {
-        Self::through(Arc::clone(&journal) as Arc<dyn Journal>, journal, config)
+    fn on(journal: Arc<dyn Journal>, config: HubConfig) -> Self {
+        Self::through(Arc::clone(&journal), journal, config)
     }
 
     /// The hub sees `journal` through `seen`.
-    fn through(seen: Arc<dyn Journal>, journal: Arc<MemoryJournal>, config: HubConfig) -> Self {
+    fn through(seen: Arc<dyn Journal>, journal: Arc<dyn Journal>, config: HubConfig) -> Self {
         let metrics = HubMetrics::new(&Registry::new()).expect("fresh names");
         let hub = Hub::new(seen, config, metrics.clone());
         let (bus, receiver) = live_bus();
@@ -187,7 +188,7 @@ impl Lab {
 
     /// Commits `events` and lets the hub hear of them.
     async fn commit(&mut self, vm: &str, events: Vec<DurableEvent>) -> String {
-        let committed = commit(&self.journal, vm, events).await;
+        let committed = commit(&*self.journal, vm, events).await;
         let at = committed.events.last().map_or(Position { seq: committed.seq, i: 0 }, |stored| stored.position);
         self.polls.entry(name(vm)).or_default().1 = at;
         settle().await;

@@ -58,7 +58,7 @@ async fn no_event_is_missed_or_doubled_across_snapshot_tail_journal_and_resume()
     while next < EVENTS {
         let size = (1 + next % 7).min(EVENTS - next);
         let events = (next..next + size).map(|n| completed("a", "r", n)).collect();
-        let committed = commit(&lab.journal, "a", events).await;
+        let committed = commit(&*lab.journal, "a", events).await;
         next += size;
         lab.polls.entry(name("a")).or_default().1 = committed.events.last().unwrap().position;
         let report = lab.poll("a", Some(running("r", next)));

@@ -8,7 +8,7 @@ async fn filled(lab: &mut Lab, commits: u64) -> Vec<(String, String)> {
     for n in 0..commits {
         let vm = ["a", "b", "c"][(n % 3) as usize];
         let events: Vec<_> = (0..=n % 3).map(|i| completed(vm, "r", n * 10 + i)).collect();
-        let committed = commit(&lab.journal, vm, events).await;
+        let committed = commit(&*lab.journal, vm, events).await;
         lab.polls.entry(name(vm)).or_default().1 = committed.events.last().unwrap().position;
         for stored in &*committed.events {
             let data: Value = serde_json::from_str(&stored.event.data).unwrap();
@@ -93,13 +93,13 @@ async fn more_than_fifty_thousand_missed_events_are_not_replayed() {
     lab.announce("a").await;
     let first = lab.commit("a", vec![completed("a", "r", 0)]).await;
     for batch in 0..100 {
-        commit(&lab.journal, "a", (0..500).map(|n| completed("a", "r", 1 + batch * 500 + n)).collect()).await;
+        commit(&*lab.journal, "a", (0..500).map(|n| completed("a", "r", 1 + batch * 500 + n)).collect()).await;
     }
     settle().await;
     let last = lab.id(lab.journal.bounds().newest);
     let frames = lab.open(5, Some(&first)).so_far().await;
     assert_eq!(keys(&frames).len(), 50_000);
-    commit(&lab.journal, "a", vec![completed("a", "r", 70_000)]).await;
+    commit(&*lab.journal, "a", vec![completed("a", "r", 70_000)]).await;
     settle().await;
     let frames = lab.open(5, Some(&first)).so_far().await;
     assert_eq!(frames[2].data, json!({ "reason": "too_many_missed" }));

@@ -104,6 +104,20 @@ async fn a_process_is_found_by_its_command_line_and_no_shell_of_the_poll_is_take
 }
 
 #[tokio::test]
+async fn the_process_is_looked_for_before_the_log_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, pgrep) = (folder.path().join("log"), folder.path().join("pgrep"));
+    fs::write(&log, "a line\n").unwrap();
+    // A benchmark that writes its last line and is gone at the very moment.
+    fs::write(&pgrep, format!("#!/bin/sh\necho the last line >>{}\nexit 1\n", log.display())).unwrap();
+    fs::set_permissions(&pgrep, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let reply = poll_with(Local::with_path(path), &request(vec![cursor_at(&log, 0)])).await;
+    assert_eq!(reply.seen.process, Some(ProcessCheck::Absent));
+    assert_eq!(reply.logs[0].current.as_ref().unwrap().data, b"a line\nthe last line\n");
+}
+
+#[tokio::test]
 async fn a_growing_log_is_read_from_the_cursor() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");

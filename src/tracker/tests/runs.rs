@@ -174,6 +174,34 @@ fn each_log_has_its_own_runs() {
     assert_eq!(reasons(&changes), [RunEndReason::ProcessEnded; 2]);
 }
 
+/// The runs that begin in one log of one VM, read when the clock shows `now`.
+fn run_ids(vm: &str, path: &str, generation: u64, line: u64, now: f64) -> Vec<String> {
+    let config = TrackerConfig { total_tasks: None, sources: vec![path.into()], has_power: false };
+    let mut tracker = Tracker::new(VmId::from_journal(vm), config);
+    let kinds = vec![("", start(1)), ("", id("a")), ("", start(1))];
+    let log = read_of(path, vec![part_of(path, generation, line, kinds)]);
+    let steps = tracker.apply(&answer(ready(present(1), vec![log])), Timestamp(now));
+    let changes = steps.into_iter().flat_map(|step| step.changes);
+    let id = |change| if let Change::RunStarted { run, .. } = change { Some(run.as_str().to_owned()) } else { None };
+    changes.filter_map(id).collect()
+}
+
+#[test]
+fn the_id_of_a_run_follows_from_vm_log_generation_and_offset_alone() {
+    let ids = run_ids("vm-1", LOG, 1, 0, 1.0);
+    assert!(ids.len() == 2 && ids[0] != ids[1], "two offsets: {ids:?}");
+    assert!(ids.iter().all(|id| id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit())), "{ids:?}");
+    assert_eq!(run_ids("vm-1", LOG, 1, 0, 99.0), ids, "not from when it was seen");
+    for other in [
+        run_ids("vm-2", LOG, 1, 0, 1.0),
+        run_ids("vm-1", "/tmp/other.log", 1, 0, 1.0),
+        run_ids("vm-1", LOG, 2, 0, 1.0),
+        run_ids("vm-1", LOG, 1, 5, 1.0),
+    ] {
+        assert!(other.len() == 2 && other.iter().all(|id| !ids.contains(id)), "{other:?} and {ids:?}");
+    }
+}
+
 #[test]
 fn a_new_file_opens_a_run_with_its_first_start_and_closes_nothing_by_itself() {
     let mut lab = Lab::new();

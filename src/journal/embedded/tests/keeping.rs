@@ -60,6 +60,18 @@ async fn of_too_many_the_oldest_go_but_none_younger_than_seven_days() {
 }
 
 #[tokio::test]
+async fn no_event_goes_within_seven_days_even_if_less_is_asked_for() {
+    let place = Place::new();
+    let journal = place.open_keeping(Retention::new(days(1), 1));
+    on_day(&journal, 0.0).await;
+    put(&journal, "a", vec![status("a"), status("a")]).await;
+    on_day(&journal, 6.9).await;
+    assert_eq!(journal.count_after(Position::START, 99).await, Ok(2));
+    on_day(&journal, 7.1).await;
+    assert_eq!(journal.bounds().floor, at(1, 1));
+}
+
+#[tokio::test]
 async fn a_run_stays_whole_while_it_goes_on_or_is_the_latest_of_its_log() {
     let place = Place::new();
     let journal = place.open_keeping(Retention::new(days(10), 1_000_000));

@@ -1,5 +1,6 @@
 //! The embedded journal against the promises of a journal, and against what can happen to its files.
 
+mod cut;
 mod damage;
 mod keeping;
 mod restored;

@@ -85,3 +85,25 @@ async fn a_start_or_stop_cut_short_anywhere_begins_no_new_epoch() {
         stop(journal, &place, cut % 3 == 0).await;
     }
 }
+
+#[tokio::test]
+async fn a_store_found_behind_what_it_announced_begins_a_new_epoch_and_one_that_is_not_keeps_its_own() {
+    for behind in [true, false] {
+        let place = Place::new();
+        let journal = place.open();
+        let wal = place.dir.path().join("journal.db-wal");
+        let files = || (fs::read(place.path()).expect("a file"), fs::read(&wal).expect("a write-ahead log"));
+        put(&journal, "a", vec![status("a")]).await;
+        let early = files();
+        put(&journal, "a", vec![status("a")]).await;
+        let late = files();
+        let before = stop(journal, &place, true).await;
+        // A disk that forgot what it said was on it: the mark beside it is the one that was there.
+        let (db, log) = if behind { early } else { late };
+        fs::write(place.path(), db).expect("written");
+        fs::write(&wal, log).expect("written");
+        let journal = place.open();
+        assert_eq!(journal.bounds().applied, if behind { 1 } else { 2 });
+        assert_eq!(*journal.epoch() != before, behind);
+    }
+}

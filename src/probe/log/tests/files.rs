@@ -191,6 +191,23 @@ fn a_log_that_is_away_for_a_while_is_read_on() {
 }
 
 #[test]
+fn the_first_kibibyte_and_the_last_256_bytes_decide_whether_it_is_the_same_file() {
+    let whole: String = (0..200).map(|n| format!("some line {n:05}\n")).collect();
+    let size = whole.len();
+    // Inode and size stay as they were: they decide nothing.
+    for (changed, same) in [(0, false), (1023, false), (1024, true), (size - 257, true), (size - 256, false)] {
+        let mut log = Follower::new(Profile::Openadapt);
+        log.poll(&Disk::with(7, whole.as_bytes()));
+        assert_eq!((log.cursor.generation, log.cursor.offset), (1, size as u64));
+        let mut bytes = whole.clone().into_bytes();
+        bytes[changed] ^= 1;
+        log.poll(&Disk::with(7, &bytes));
+        assert_eq!(log.cursor.generation == 1, same, "byte {changed} of {size}");
+        assert_eq!(log.cursor.offset, size as u64, "and all of it is read");
+    }
+}
+
+#[test]
 fn an_inode_used_again_does_not_pass_for_the_renamed_log() {
     let mut log = Follower::new(Profile::Openadapt);
     log.poll(&Disk::with(7, line("a").as_bytes()));
