@@ -88,9 +88,14 @@ impl FleetOwner {
                 }
             }
         }
+        // Those that cannot be watched now are not gone.
+        let registered = self.registered.iter().map(|vm| vm.name.clone());
+        let kept = wanted.iter().flat_map(|vm| vm.renamed_from.iter().chain([&vm.name])).cloned().chain(registered);
+        let kept = kept.collect();
         for (vm, error) in self.fleet.replace(wanted).await {
             error!(%vm, %error, "not watched");
         }
+        self.fleet.remove_missing(kept).await;
     }
 
     async fn register(&mut self, mut vm: RegisteredVm) -> Result<RegisteredVm, RegisterError> {

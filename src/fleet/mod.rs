@@ -7,6 +7,7 @@ mod begin;
 mod checkpoint;
 mod commits;
 mod files;
+mod missing;
 mod poller;
 mod recorder;
 mod registered;
@@ -168,6 +169,17 @@ impl Fleet {
             }
         }
         failed
+    }
+
+    /// Tells clients that the VMs are removed that the journal knows as watched, and that neither are watched nor are in
+    /// `kept`: those that went while no gateway ran.
+    pub async fn remove_missing(&self, mut kept: HashSet<VmName>) {
+        for (vm, watched) in &self.pollers {
+            // Under its old name the journal may still know one that is about to be renamed.
+            kept.extend(watched.config.renamed_from.clone());
+            kept.insert(vm.clone());
+        }
+        missing::remove_missing(&self.shared, &kept).await;
     }
 
     /// Stops every poller and closes every connection; the caller bounds the time.

@@ -23,7 +23,7 @@ use crate::telemetry::{PollMetrics, PollOutcome};
 const MAX_CONTINUATIONS: usize = 16;
 
 /// How long the journal is given to take the word that a VM was removed.
-const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every poller shares.
 #[derive(Clone)]

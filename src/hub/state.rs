@@ -196,6 +196,8 @@ impl State {
             self.generations += 1;
             slot.generation = self.generations;
             self.moved_at = self.tail;
+            // The journal tells what was before under the new name; what is encoded has the old one.
+            self.ring = Ring::new(self.tail);
             self.lanes.iter_mut().for_each(|lane| lane.forget(index));
             effects.names.push((index, Some(report.vm.clone())));
         }

@@ -14,7 +14,7 @@ pub const MAX_RUNS_PAGE: usize = 500;
 pub struct RunSummary {
     /// Which.
     pub run: RunId,
-    /// Whose, under the name that it had when the run opened.
+    /// Whose.
     pub vm: VmName,
     /// The same, for keys.
     pub vm_id: VmId,
@@ -51,7 +51,7 @@ pub struct RunSummary {
 /// Which runs are asked for.
 #[derive(Clone, Debug)]
 pub struct RunQuery {
-    /// Of these VMs only, by the name that each run was told under.
+    /// Of these VMs only.
     pub grant: VmGrant,
     /// Of this one only.
     pub vm: Option<VmName>,

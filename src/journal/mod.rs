@@ -129,8 +129,11 @@ pub trait Journal: Send + Sync + 'static {
     /// The identity behind `vm`, made at first sight.
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>>;
 
-    /// Gives the identity behind `from` to the name `to`. `false`, and nothing is changed, if `from` is not known or `to`
-    /// has an identity of its own.
+    /// Every VM that ever had an identity, by name.
+    fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>>;
+
+    /// Gives the identity behind `from` to the name `to`, and all that was told of it counts as told of `to` (the data of
+    /// events stays as it was). `false`, and nothing is changed, if `from` is not known or `to` has an identity of its own.
     fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>>;
 
     /// The last commit of a VM: where its next poll goes on.

@@ -34,7 +34,13 @@ pub struct Signals {
 
 #[derive(Debug)]
 enum Source {
-    Process { term: unix::Signal, int: unix::Signal, hup: unix::Signal },
+    Process {
+        term: unix::Signal,
+        int: unix::Signal,
+        hup: unix::Signal,
+        /// Nobody waits for it: taken over, so that a file that may not grow fails its write, not the process.
+        _xfsz: unix::Signal,
+    },
     Fed(mpsc::Receiver<Raw>),
 }
 
@@ -43,13 +49,14 @@ enum Source {
 pub struct SignalFeed(mpsc::Sender<Raw>);
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP of this process. Fails if the kernel refuses; needs a tokio runtime.
+    /// Takes over SIGTERM, SIGINT, SIGHUP and SIGXFSZ of this process. Fails if the kernel refuses; needs a tokio runtime.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             source: Source::Process {
                 term: unix::signal(SignalKind::terminate())?,
                 int: unix::signal(SignalKind::interrupt())?,
                 hup: unix::signal(SignalKind::hangup())?,
+                _xfsz: unix::signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             },
             stopping: false,
         })
@@ -64,7 +71,7 @@ impl Signals {
     /// Waits for the next signal. Safe to cancel.
     pub async fn next(&mut self) -> Signal {
         let raw = match &mut self.source {
-            Source::Process { term, int, hup } => tokio::select! {
+            Source::Process { term, int, hup, .. } => tokio::select! {
                 _ = term.recv() => Raw::Stop,
                 _ = int.recv() => Raw::Stop,
                 _ = hup.recv() => Raw::Reload,

@@ -141,6 +141,10 @@ impl Journal for Archive {
         ready(Ok(VmId::from_journal("id"))).boxed()
     }
 
+    fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
     fn rename_vm<'a>(&'a self, _: &'a VmName, _: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
         ready(Ok(false)).boxed()
     }

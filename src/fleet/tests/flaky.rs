@@ -91,6 +91,9 @@ impl Journal for Flaky {
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>> {
         if self.is_mute(vm) { pending().boxed() } else { self.inner.vm_id(vm) }
     }
+    fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
+        if self.lock().silent { ready(failed()).boxed() } else { self.inner.vms() }
+    }
     fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
         if self.lock().silent { ready(failed()).boxed() } else { self.inner.rename_vm(from, to) }
     }

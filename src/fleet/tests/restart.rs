@@ -140,7 +140,9 @@ async fn a_renamed_vm_goes_on_under_its_new_name_and_nobody_is_told_of_a_removal
     assert_eq!(run(&after), run(&before));
     lab.next().await;
     let all = told(&journal).await;
-    assert_eq!(all[..events.len()], events);
+    for (before, after) in events.iter().zip(&all) {
+        assert_eq!((&before.data, after.vm.as_str()), (&after.data, "new"), "who may see the name may see all of it");
+    }
     assert!(!all.iter().any(|event| event.data.contains("\"removed\"")));
     assert_eq!(lab.fleet.names().collect::<Vec<_>>(), [&name("new")]);
     lab.stop().await;
@@ -208,5 +210,42 @@ async fn an_old_name_that_another_vm_has_is_not_taken_from_it() {
         ids.insert(report.vm, report.vm_id);
     }
     assert_ne!(ids[&name("old")], ids[&name("new")]);
+    lab.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_went_while_no_gateway_ran_is_told_as_removed_once_and_its_run_is_over() {
+    let journal = Flaky::new();
+    one_life(&journal, running("a", "")).await;
+    one_life(&journal, running("keeps", "")).await;
+    let before = told(&journal).await.len();
+    let mut lab = Lab::new(&journal);
+    lab.fleet.add(running("b", "")).expect("watched");
+    for _ in 0..2 {
+        lab.fleet.remove_missing([name("keeps")].into()).await;
+    }
+    let after = told(&journal).await;
+    let of_a: Vec<_> = after[before..].iter().filter(|event| event.vm == name("a")).collect();
+    let kinds: Vec<_> = of_a.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds.last(), Some(&EventKind::Status), "{of_a:?}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::RunComplete).count(), 1, "{of_a:?}");
+    assert!(of_a.last().is_some_and(|event| event.data.contains("\"stage\":\"removed\"")), "{of_a:?}");
+    let removed = after.iter().filter(|event| event.data.contains("\"stage\":\"removed\""));
+    assert_eq!(removed.count(), 1, "once, and no other VM");
+    lab.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_waits_for_its_new_name_is_not_told_as_removed() {
+    let journal = Flaky::new();
+    one_life(&journal, running("a", "")).await;
+    let mut lab = Lab::new(&journal);
+    journal.set(Mood::Works, true);
+    lab.fleet.add(running("b", "renamed_from = \"a\"")).expect("watched");
+    lab.fleet.remove_missing(std::collections::HashSet::new()).await;
+    journal.set(Mood::Works, false);
+    lab.fleet.remove_missing(std::collections::HashSet::new()).await;
+    while lab.next().await.poll_no < 1 {}
+    assert!(told(&journal).await.iter().all(|event| !event.data.contains("\"stage\":\"removed\"")));
     lab.stop().await;
 }

@@ -57,6 +57,9 @@ impl Journal for Faulty {
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>> {
         self.inner.vm_id(vm)
     }
+    fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
+        self.inner.vms()
+    }
     fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
         self.inner.rename_vm(from, to)
     }

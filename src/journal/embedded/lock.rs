@@ -1,54 +1,85 @@
 //! One process at a time.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
+use super::mark;
 use crate::journal::store::{OpenError, create_private};
 
 /// The longest note of a holder that is shown, bytes.
 const NOTE: u64 = 64;
 
 /// Held until it is dropped, or the process ends in whatever way: the kernel lets go of it.
+///
+/// Two locks: one on a file beside the journal, which says who holds it, and one on the journal itself, which another name
+/// of the same file cannot get round. The second is not SQLite's own kind; its handle is opened before SQLite's and closed
+/// after them, since closing any handle would take SQLite's locks away.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    _note: File,
+    _journal: File,
 }
 
 impl Lock {
     /// Locks the journal at `path`, or says who has it.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
-        let io = |error: std::io::Error| OpenError::Io(path.to_owned(), error.to_string());
-        let mut file = create_private(&beside(path, ".lock")).map_err(io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // What it says is for people only: the lock itself is the kernel's.
-                if file.take(NOTE).read_to_string(&mut holder).is_err() || holder.trim().is_empty() {
-                    holder = "it does not say who it is".to_owned();
-                }
-                return Err(OpenError::InUse(path.to_owned(), holder.trim().to_owned()));
+        let io = |error: io::Error| OpenError::Io(path.to_owned(), error.to_string());
+        let mut note = create_private(&beside(path, ".lock")).map_err(io)?;
+        if !try_lock(&note).map_err(io)? {
+            let mut holder = String::new();
+            // What it says is for people only: the lock itself is the kernel's.
+            if note.take(NOTE).read_to_string(&mut holder).is_err() || holder.trim().is_empty() {
+                holder = "it does not say who it is".to_owned();
             }
-            Err(error) => return Err(io(error.into())),
+            return Err(OpenError::InUse(path.to_owned(), holder.trim().to_owned()));
         }
-        let note = format!("process {}\n", std::process::id());
+        let journal = create_private(path).map_err(io)?;
+        if !try_lock(&journal).map_err(io)? {
+            return Err(OpenError::InUse(path.to_owned(), "under another name".to_owned()));
+        }
+        let text = format!("process {}\n", std::process::id());
         // On a full disk the note may be missing; the lock holds without it.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes()));
-        Ok(Self { _file: file })
+        let _ = note.set_len(0).and_then(|()| note.rewind()).and_then(|()| note.write_all(text.as_bytes()));
+        Ok(Self { _note: note, _journal: journal })
+    }
+}
+
+/// `false`: somebody else has it.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// The file behind `path`, made if there is none. Its lock and its mark stand beside the file itself, so that it has one of
 /// each, whatever links lead to it.
+///
+/// # Errors
+/// If it is empty although its mark says that it was not: something emptied it.
 pub(super) fn behind_links(path: &Path) -> Result<PathBuf, OpenError> {
-    let found = match fs::canonicalize(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => create_private(path).and_then(|_| fs::canonicalize(path)),
-        found => found,
-    };
-    found.map_err(|error| OpenError::Io(path.to_owned(), error.to_string()))
+    let io = |error: io::Error| OpenError::Io(path.to_owned(), error.to_string());
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // First, so that what is left of another journal says nothing of this one.
+            mark::forget(path).map_err(io)?;
+            create_private(path).and_then(|_| fs::canonicalize(path)).map_err(io)
+        }
+        found => {
+            let found = found.map_err(io)?;
+            let commits = mark::announced(&found).map_err(io)?;
+            if commits > 0 && fs::metadata(&found).map_err(io)?.len() == 0 {
+                let what = format!("it is empty and held {commits} commits");
+                return Err(OpenError::Corrupt(found, what));
+            }
+            Ok(found)
+        }
+    }
 }
 
 /// The file of `path`'s name with `suffix` behind it.

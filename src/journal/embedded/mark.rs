@@ -12,17 +12,20 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::lock::beside;
 use crate::event::Epoch;
 use crate::journal::record;
-use crate::journal::store::{Head, create_private, expect_mark, head, mark_made};
+use crate::journal::store::{Head, OpenError, create_private, expect_mark, head, mark_made};
 
-/// Digits of the sequence, so that it is replaced in place: a full disk cannot stop that.
+/// Digits of the sequence and of the time, so that they are replaced in place: a full disk cannot stop that.
 const DIGITS: usize = 20;
+
+/// How far the time that a mark says may be from the one that the file system noted, seconds.
+const AT_ONCE: f64 = 1.0;
 
 /// The largest mark that is read, bytes.
 const MAX_BYTES: u64 = 256;
@@ -40,6 +43,8 @@ pub(super) struct Mark {
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
     seq: u64,
+    /// When this was written, microseconds since the epoch.
+    written: u64,
     token: String,
     inode: u64,
     born: u128,
@@ -103,6 +108,14 @@ pub(super) enum SettleError {
 }
 
 impl SettleError {
+    /// As what stands in the way of opening the journal at `path`.
+    pub(super) fn of(self, path: &Path) -> OpenError {
+        match self {
+            Self::Store(error) => OpenError::sqlite(path, &error),
+            mark @ Self::Mark(_) => OpenError::Io(path.to_owned(), mark.to_string()),
+        }
+    }
+
     /// Whether it is for want of room.
     fn is_full(&self) -> bool {
         match self {
@@ -118,11 +131,21 @@ fn doubt(head: &Head, mark: Option<&(Content, Metadata)>) -> Option<Doubt> {
         Some(Doubt::OtherToken)
     } else if content.seq > head.seq {
         Some(Doubt::Behind)
-    } else if content.inode != metadata.ino() || content.born != born(metadata) {
+    } else if content.inode != metadata.ino() || content.born != born(metadata) || !written_then(content, metadata) {
         Some(Doubt::CopiedMark)
     } else {
         None
     }
+}
+
+/// Whether the file was last changed when it says so. Any tool that copies it changes it later, whatever times it gives
+/// the copy.
+fn written_then(content: &Content, metadata: &Metadata) -> bool {
+    let written = content.written as f64 / 1e6;
+    let at = |seconds: i64, nanos: i64| seconds as f64 + nanos as f64 / 1e9;
+    let (modified, changed) =
+        (at(metadata.mtime(), metadata.mtime_nsec()), at(metadata.ctime(), metadata.ctime_nsec()));
+    (modified - written).abs() < AT_ONCE && (changed - written).abs() < AT_ONCE
 }
 
 impl Mark {
@@ -139,7 +162,7 @@ impl Mark {
     /// Notes that sequences up to `seq` are about to be announced. Not synced: what a power cut takes back is the mark
     /// alone, and a mark that says less raises no doubt.
     pub(super) fn announce(&self, seq: u64) {
-        if let Err(error) = self.file.write_all_at(digits(seq).as_bytes(), 0) {
+        if let Err(error) = self.file.write_all_at(progress(seq, now()).as_bytes(), 0) {
             tracing::warn!(%error, "the journal's mark cannot be written; a restored backup may go unnoticed");
         }
     }
@@ -159,7 +182,8 @@ fn write(path: &Path, seq: u64, token: &str) -> io::Result<File> {
     }
     let mut file = create_private(&new)?;
     let metadata = file.metadata()?;
-    let content = Content { seq, token: token.to_owned(), inode: metadata.ino(), born: born(&metadata) };
+    let content =
+        Content { seq, written: now(), token: token.to_owned(), inode: metadata.ino(), born: born(&metadata) };
     file.write_all(content.to_text().as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -170,13 +194,14 @@ fn write(path: &Path, seq: u64, token: &str) -> io::Result<File> {
 
 impl Content {
     fn to_text(&self) -> String {
-        format!("{} {} {} {}\n", digits(self.seq), self.token, self.inode, self.born)
+        format!("{} {} {} {}\n", progress(self.seq, self.written), self.token, self.inode, self.born)
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split_ascii_whitespace();
         Some(Self {
             seq: parts.next()?.parse().ok()?,
+            written: parts.next()?.parse().ok()?,
             token: parts.next()?.to_owned(),
             inode: parts.next()?.parse().ok()?,
             born: parts.next()?.parse().ok()?,
@@ -184,14 +209,34 @@ impl Content {
     }
 }
 
-fn digits(seq: u64) -> String {
-    format!("{seq:0DIGITS$}")
+/// What changes with each commit.
+fn progress(seq: u64, written: u64) -> String {
+    format!("{seq:0DIGITS$} {written:0DIGITS$}")
+}
+
+/// The file system's own clock, so no argument: what it notes is compared with this.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Nanoseconds since the epoch; 0 where the file system does not tell.
 fn born(metadata: &Metadata) -> u128 {
     let born = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     born.map_or(0, |since| since.as_nanos())
+}
+
+/// The last sequence that the mark of the journal at `path` says was announced; 0 without a mark.
+pub(super) fn announced(path: &Path) -> io::Result<u64> {
+    Ok(read(&beside(path, ".mark"))?.map_or(0, |(content, _)| content.seq))
+}
+
+/// Removes the mark of a journal that is not there.
+pub(super) fn forget(path: &Path) -> io::Result<()> {
+    match fs::remove_file(beside(path, ".mark")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The mark at `path`; `None` if there is none, or one that says nothing.

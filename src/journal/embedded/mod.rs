@@ -63,7 +63,7 @@ impl EmbeddedJournal {
         let lock = Lock::take(&path)?;
         let connection = store::open(&path)?;
         let io = |error: &dyn std::fmt::Display| OpenError::Io(path.clone(), error.to_string());
-        let (head, mark) = mark::settle(&path, &connection).map_err(|error| io(&error))?;
+        let (head, mark) = mark::settle(&path, &connection).map_err(|error| error.of(&path))?;
         let pool = Pool::open(path.clone())?;
         let Head { epoch, seq, floor, newest, .. } = head;
         let epoch = epoch.ok_or_else(|| io(&"it has no epoch"))?;
@@ -132,6 +132,10 @@ impl Journal for EmbeddedJournal {
 
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>> {
         self.ask(|reply| Request::VmId { vm: vm.clone(), fresh: new_vm_id(), reply }).boxed()
+    }
+
+    fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
+        self.pool.run(|connection| store::vms(connection)).boxed()
     }
 
     fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {

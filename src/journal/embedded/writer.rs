@@ -17,8 +17,9 @@ use crate::telemetry::JournalMetrics;
 /// Requests taken up together. Commits among them share a transaction, and so one wait for the disk.
 const TOGETHER: usize = 64;
 
-/// Bytes of commits after which the write-ahead log is copied into the file, between two commits.
-const CHECKPOINT_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of commits after which the write-ahead log is copied into the file, between two commits. It does not grow far
+/// beyond this, so a small disk is not filled by it.
+const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a commit is reckoned with beside its texts: pages are written whole.
 const COMMIT_OVERHEAD: usize = 16 * 1024;
@@ -120,14 +121,14 @@ impl Writer {
     }
 
     fn answer(&mut self, request: Request) {
-        let connection = &self.connection;
+        let connection = &mut self.connection;
         // Of each: whoever asked may have gone.
         match request {
             Request::VmId { vm, fresh, reply } => {
                 let _ = reply.send(store::vm_id(connection, &vm, &fresh).map_err(JournalError::from));
             }
             Request::Rename { from, to, reply } => {
-                let _ = reply.send(store::rename_vm(connection, &from, &to).map_err(JournalError::from));
+                let _ = reply.send(rename(connection, &from, &to).map_err(JournalError::from));
             }
             Request::LastCommit { vm_id, reply } => {
                 let _ = reply.send(store::last_commit(connection, &vm_id));
@@ -243,7 +244,7 @@ impl Writer {
     fn maintain(&mut self, now: Timestamp) -> Result<bool, JournalError> {
         self.now = now;
         if self.failing.borrow().is_some() {
-            self.try_again();
+            self.make_room(now);
             return Ok(false);
         }
         if self.pruned.is_some_and(|at| (0.0..PRUNE_EVERY).contains(&now.since(at))) {
@@ -277,19 +278,21 @@ impl Writer {
         Ok(more)
     }
 
-    /// Whether there is room for the largest record again. Polls try with what they have; this is for when they have
-    /// nothing.
-    fn try_again(&mut self) {
+    /// Frees what can be freed without anybody's help, and finds out whether there is room for the largest record again.
+    /// Polls try with what they have; this is for when they have nothing.
+    fn make_room(&mut self, now: Timestamp) {
+        // Once it is in the file the log begins anew, in the room that it has.
+        self.checkpoint();
+        if let Err(error) = self.prune(now) {
+            tracing::debug!(%error, "nothing could be removed from the journal");
+        }
         // Two transactions: what one makes and takes away again needs no room.
         let room = || -> rusqlite::Result<()> {
             self.connection.execute("INSERT INTO room VALUES (zeroblob(?1))", [MAX_RECORD_BYTES as i64])?;
             self.connection.execute_batch("DELETE FROM room")
         };
         match room() {
-            Ok(()) => {
-                self.checkpoint();
-                self.works();
-            }
+            Ok(()) => self.works(),
             Err(error) => self.fails(&error),
         }
     }
@@ -311,4 +314,12 @@ impl Writer {
         copied?;
         closed.map_err(|error| JournalError::Store(error.to_string().into()))
     }
+}
+
+/// Renames a VM and all that was told of it, or nothing.
+fn rename(connection: &mut Connection, from: &VmName, to: &VmName) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let renamed = store::rename_vm(&transaction, from, to)?;
+    transaction.commit()?;
+    Ok(renamed)
 }

@@ -128,6 +128,24 @@ impl State {
         vm_id
     }
 
+    fn rename(&mut self, from: &VmName, to: &VmName) -> bool {
+        if self.names.contains_key(to) {
+            return false;
+        }
+        let Some(vm_id) = self.names.remove(from) else { return false };
+        let told = self.events.iter_mut().chain(self.runs.values_mut().flatten());
+        for stored in told.filter(|stored| stored.event.vm_id == vm_id) {
+            let mut renamed = StoredEvent::clone(stored);
+            renamed.event.vm = to.clone();
+            *stored = Arc::new(renamed);
+        }
+        for run in self.summaries.values_mut().filter(|run| run.vm_id == vm_id) {
+            run.vm = to.clone();
+        }
+        self.names.insert(to.clone(), vm_id);
+        true
+    }
+
     fn newest(&self) -> Position {
         self.events.back().map_or(self.floor, |event| event.position)
     }
@@ -258,14 +276,16 @@ impl Journal for MemoryJournal {
         ready(Ok(vm_id)).boxed()
     }
 
-    fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
-        let mut state = self.state();
-        let free = !state.names.contains_key(to);
-        let moved = free.then(|| state.names.remove(from)).flatten();
-        let renamed = moved.is_some();
-        state.names.extend(moved.map(|vm_id| (to.clone(), vm_id)));
+    fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
+        let state = self.state();
+        let mut vms: Vec<_> = state.names.iter().map(|(vm, vm_id)| (vm.clone(), vm_id.clone())).collect();
         drop(state);
-        ready(Ok(renamed)).boxed()
+        vms.sort_unstable();
+        ready(Ok(vms)).boxed()
+    }
+
+    fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
+        ready(Ok(self.state().rename(from, to))).boxed()
     }
 
     fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<LastCommit>, JournalError>> {

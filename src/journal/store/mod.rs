@@ -17,7 +17,7 @@ pub(super) use place::Place;
 pub(super) use pool::Pool;
 pub use prune::Retention;
 pub(super) use prune::prune;
-pub(super) use read::{count_after, last_commit, read, read_runs, run, runs};
+pub(super) use read::{count_after, last_commit, read, read_runs, run, runs, vms};
 pub use read_only::ReadOnlyJournal;
 pub use schema::OpenError;
 pub(super) use schema::{Head, create_private, expect_mark, head, mark_made, open};

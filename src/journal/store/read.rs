@@ -184,7 +184,12 @@ pub(in crate::journal) fn runs(connection: &Connection, query: &RunQuery) -> Res
     })?;
     let (mut page, mut looked_at) = (RunPage::default(), 0);
     while let Some(row) = rows.next()? {
-        let run = summary(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+        let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        // One that cannot be read hides itself, not all others.
+        let Ok(run) = summary(text).inspect_err(|error| tracing::error!(%error, "a run in the journal cannot be read"))
+        else {
+            continue;
+        };
         if page.runs.len() == limit {
             return Ok(page);
         }
@@ -206,4 +211,17 @@ pub(in crate::journal) fn run(connection: &Connection, run: &RunId) -> Result<Op
         .query_row([run.as_str()], |row| summary(row.get_ref(0)?.as_str()?))
         .optional()?;
     Ok(found)
+}
+
+/// Every VM ever watched.
+pub(in crate::journal) fn vms(connection: &Connection) -> Result<Vec<(VmName, VmId)>, JournalError> {
+    let mut statement = connection.prepare_cached("SELECT name, vm_id FROM vms ORDER BY name")?;
+    let mut rows = statement.query([])?;
+    let mut vms = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        let name = VmName::new(name).map_err(|error| JournalError::Store(error.to_string().into()))?;
+        vms.push((name, VmId::from_journal(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)));
+    }
+    Ok(vms)
 }

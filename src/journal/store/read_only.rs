@@ -50,6 +50,10 @@ impl Journal for ReadOnlyJournal {
         refused()
     }
 
+    fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
+        self.pool.run(|connection| super::vms(connection)).boxed()
+    }
+
     fn rename_vm<'a>(&'a self, _: &'a VmName, _: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
         refused()
     }

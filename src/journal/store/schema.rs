@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
 use super::Place;
 use crate::event::{Epoch, Position};
@@ -64,15 +64,28 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+    pub(in crate::journal) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Corrupt(path.to_owned(), error.to_string())
+            }
+            _ if *error == rusqlite::Error::QueryReturnedNoRows => {
+                Self::Corrupt(path.to_owned(), "a row that every journal has is missing".to_owned())
+            }
+            Some(ErrorCode::CannotOpen) => {
+                Self::Io(path.to_owned(), format!("{error}; whoever reads it must be able to write its folder, too"))
+            }
+            _ if SHARED_MEMORY.contains(&extended) => {
+                Self::Io(path.to_owned(), format!("{error}; its -shm needs 32 KiB: is the disk full?"))
             }
             _ => Self::Io(path.to_owned(), error.to_string()),
         }
     }
 }
+
+/// What SQLite says where it cannot make or grow the file of shared memory beside a journal.
+const SHARED_MEMORY: [i32; 3] = [ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP];
 
 /// Makes `path`, empty and for its owner only, if there is none; and its folder.
 pub(in crate::journal) fn create_private(path: &Path) -> io::Result<File> {
@@ -88,6 +101,7 @@ pub(in crate::journal) fn create_private(path: &Path) -> io::Result<File> {
 /// Before anything is changed, if the file is not one that this program may write.
 pub(in crate::journal) fn open(path: &Path) -> Result<Connection, OpenError> {
     if let Some(mut known) = identify(path)? {
+        check_size(&known, path)?;
         quick_check(&mut known, path)?;
     }
     let at = |error: rusqlite::Error| OpenError::sqlite(path, &error);
@@ -180,6 +194,20 @@ fn connect(path: &Path) -> Result<Option<Connection>, OpenError> {
 /// A file in which SQLite has begun, and nothing was made yet.
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+/// Whether the file ends where a page does. While a write-ahead log is there a part of a page is being written.
+fn check_size(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let at = |error: rusqlite::Error| OpenError::sqlite(path, &error);
+    let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0)).map_err(at)?.into();
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let logged = fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    let size = fs::metadata(path).map_err(|error| OpenError::Io(path.to_owned(), error.to_string()))?.len();
+    if logged || size % page == 0 {
+        return Ok(());
+    }
+    Err(OpenError::Corrupt(path.to_owned(), format!("its {size} bytes are not whole pages of {page}")))
 }
 
 fn quick_check(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {

@@ -119,10 +119,18 @@ pub(in crate::journal) fn vm_id(connection: &Connection, vm: &VmName, fresh: &Vm
     Ok(fresh.clone())
 }
 
-/// Gives the identity behind `from` to `to`, unless there is none or `to` has one.
+/// Gives the identity behind `from` to `to`, unless there is none or `to` has one; what was told of it counts as told of
+/// `to`, so that who may see the one name may see all of it. Needs a transaction of its own.
 pub(in crate::journal) fn rename_vm(connection: &Connection, from: &VmName, to: &VmName) -> rusqlite::Result<bool> {
-    let sql = "UPDATE vms SET name = ?2 WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM vms WHERE name = ?2)";
-    Ok(connection.execute(sql, [from.as_str(), to.as_str()])? == 1)
+    let sql = "UPDATE vms SET name = ?2 WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM vms WHERE name = ?2) \
+               RETURNING vm_id";
+    let names = [from.as_str(), to.as_str()];
+    let vm_id: Option<String> = connection.query_row(sql, names, |row| row.get(0)).optional()?;
+    let Some(vm_id) = vm_id else { return Ok(false) };
+    connection.execute("UPDATE events SET vm = ?2 WHERE vm_id = ?1", [&*vm_id, to.as_str()])?;
+    let sql = "UPDATE runs SET vm = ?2, summary = json_set(summary, '$.vm', ?2) WHERE vm_id = ?1";
+    connection.execute(sql, [&*vm_id, to.as_str()])?;
+    Ok(true)
 }
 
 /// Reads what [`put_run`] wrote.

@@ -84,6 +84,39 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_emptied_or_cut_is_refused_and_one_that_was_moved_away_is_begun_anew() {
+    let place = Place::new();
+    filled(&place).await;
+    let whole = fs::read(place.path()).expect("a file");
+    fs::write(place.path(), &whole[..whole.len() - 100]).expect("written");
+    let error = refused(&place.path());
+    assert!(error.to_string().contains("not whole pages"), "{error}");
+    fs::write(place.path(), "").expect("written");
+    let error = refused(&place.path());
+    assert!(error.to_string().contains("held 200 commits"), "{error}");
+    fs::remove_file(place.path()).expect("removed");
+    assert_eq!(put(&place.open(), "a", vec![]).await.seq, 1);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_hides_no_other_and_a_missing_row_is_damage() {
+    let place = Place::new();
+    filled(&place).await;
+    let raw = Connection::open(place.path()).expect("a database");
+    raw.execute("UPDATE runs SET summary = '{' WHERE run = 'r7'", []).expect("set");
+    let journal = place.open();
+    let page = journal.runs(&RunQuery { limit: 500, ..every_run() }).await.expect("read");
+    assert_eq!(page.runs.len(), 199);
+    journal.close().await.expect("closed");
+    drop(journal);
+    wait_unlocked(&place.path()).await;
+    raw.execute("DELETE FROM head", []).expect("set");
+    drop(raw);
+    let error = open(&place.path(), Retention::new(MONTH, 1_000_000)).expect_err("refused");
+    assert!(matches!(error, OpenError::Corrupt(..)), "{error}");
+}
+
+#[tokio::test]
 async fn an_empty_file_becomes_a_journal() {
     let place = Place::new();
     fs::write(place.path(), "").expect("written");
@@ -119,14 +152,14 @@ async fn a_store_that_is_full_takes_no_commit_says_so_and_takes_it_later() {
     let much = || commit("a", 9, vec![event("a", EventKind::Status, None, &large)]);
     for _ in 0..3 {
         assert!(matches!(journal.commit(much()).await, Err(JournalError::Store(_))));
-        journal.maintain(Timestamp(2e9)).await.expect("it tries");
+        journal.maintain(Timestamp(1e9)).await.expect("it tries");
     }
     assert!(failing.borrow().as_deref().is_some_and(|why| why.contains("full")), "{:?}", failing.borrow());
     assert_eq!(journal.bounds(), before);
     assert!(tail.try_recv().is_err());
     assert_eq!(positions(&journal, Position::START).await.len(), 400, "what it has is still read");
     pages(None).await;
-    journal.maintain(Timestamp(2e9)).await.expect("it tries");
+    journal.maintain(Timestamp(1e9)).await.expect("it tries");
     assert!(failing.borrow().is_none(), "it finds out by itself");
     assert_eq!(journal.commit(much()).await.expect("committed").seq, before.applied + 1, "no sequence was used up");
 }

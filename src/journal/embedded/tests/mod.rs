@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::event::{DurableEvent, EventKind};
-use crate::model::LogCursor;
+use crate::journal::{MemoryJournal, MemoryJournalConfig};
+use crate::model::{LogCursor, VmGrant};
 
 /// A folder with a journal in it.
 struct Place {
@@ -31,13 +32,15 @@ impl Place {
     }
 
     fn open(&self) -> EmbeddedJournal {
-        self.open_keeping(Retention::new(std::time::Duration::from_secs(30 * 86_400), 1_000_000))
+        self.open_keeping(Retention::new(MONTH, 1_000_000))
     }
 
     fn open_keeping(&self, retention: Retention) -> EmbeddedJournal {
         open(&self.path(), retention).expect("it opens")
     }
 }
+
+const MONTH: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
 fn open(path: &Path, retention: Retention) -> Result<EmbeddedJournal, OpenError> {
     EmbeddedJournal::open(EmbeddedConfig { path: path.to_owned(), retention }, metrics(), Timestamp(1e9))
@@ -46,7 +49,7 @@ fn open(path: &Path, retention: Retention) -> Result<EmbeddedJournal, OpenError>
 /// What stands at `path` is refused, and every byte of its folder is as before.
 fn refused(path: &Path) -> OpenError {
     let before = std::fs::read(path).expect("a file");
-    let retention = Retention::new(std::time::Duration::from_secs(30 * 86_400), 1_000_000);
+    let retention = Retention::new(MONTH, 1_000_000);
     let error = open(path, retention).expect_err("it is refused");
     assert_eq!(std::fs::read(path).expect("a file"), before, "it was changed");
     let line = error.to_string();
@@ -180,7 +183,7 @@ async fn a_second_process_is_kept_out_whatever_link_it_comes_by() {
     let place = Place::new();
     let link = place.dir.path().join("link.db");
     std::os::unix::fs::symlink("journal.db", &link).expect("a link to nothing yet");
-    let retention = Retention::new(std::time::Duration::from_secs(30 * 86_400), 1_000_000);
+    let retention = Retention::new(MONTH, 1_000_000);
     let first = open(&link, retention).expect("it makes what the link leads to");
     assert!(matches!(open(&place.path(), retention), Err(OpenError::InUse(..))));
     put(&first, "a", vec![status("a")]).await;
@@ -256,4 +259,55 @@ async fn a_rename_keeps_the_identity_and_takes_no_other() {
     assert_eq!(journal.vm_id(&new).await, Ok(id.clone()));
     assert_eq!(journal.vm_id(&other).await, Ok(others));
     assert_ne!(journal.vm_id(&old).await, Ok(id), "the name is another VM's now");
+    let known = journal.vms().await.expect("read");
+    assert_eq!(known.iter().map(|(vm, _)| vm.as_str()).collect::<Vec<_>>(), ["new", "old", "other"]);
+}
+
+#[tokio::test]
+async fn after_a_rename_all_that_was_told_is_of_the_new_name() {
+    let place = Place::new();
+    let [old, new] = ["old", "new"].map(|name| VmName::new(name).expect("a name"));
+    let memory = MemoryJournal::new(MemoryJournalConfig::default());
+    for journal in [&place.open() as &dyn Journal, &memory] {
+        let vm_id = journal.vm_id(&old).await.expect("an id");
+        let told = |event: DurableEvent| DurableEvent { vm_id: vm_id.clone(), ..event };
+        let events = vec![told(started("old", "r", "/1")), told(done("old", "r")), done("other", "s")];
+        put(journal, "old", events).await;
+        assert_eq!(journal.rename_vm(&old, &new).await, Ok(true));
+        put(journal, "old", vec![told(done("new", "r"))]).await;
+        let page = journal.read(Position::START, END, 9).await.expect("read");
+        let names: Vec<_> = page.events.iter().map(|stored| stored.event.vm.as_str()).collect();
+        assert_eq!(names, ["new", "new", "other", "new"]);
+        let run = journal.run(&RunId::from_hash("r")).await.expect("read").expect("it is there");
+        assert_eq!((run.vm.as_str(), run.completed), ("new", 2));
+        for (grant, runs) in [("old", 0), ("new", 1)] {
+            let query = RunQuery { grant: VmGrant::from_globs([grant]), ..every_run() };
+            assert_eq!(journal.runs(&query).await.expect("read").runs.len(), runs, "{grant}");
+            let query = RunQuery { vm: Some(VmName::new(grant).expect("a name")), ..every_run() };
+            assert_eq!(journal.runs(&query).await.expect("read").runs.len(), runs, "{grant}");
+        }
+        let page = journal.read_runs(&[RunId::from_hash("r")], Position::START, END, 9).await.expect("read");
+        assert!(page.events.iter().all(|stored| stored.event.vm == new));
+    }
+}
+
+fn every_run() -> RunQuery {
+    RunQuery { grant: VmGrant::all(), vm: None, open: None, since: None, until: None, before: None, limit: 9 }
+}
+
+#[tokio::test]
+async fn another_name_of_the_file_and_a_removed_note_let_nobody_else_in() {
+    let place = Place::new();
+    let journal = place.open();
+    put(&journal, "a", vec![status("a")]).await;
+    let (hard, note) = (place.dir.path().join("hard.db"), place.dir.path().join("journal.db.lock"));
+    std::fs::hard_link(place.path(), &hard).expect("linked");
+    std::fs::remove_file(note).expect("removed");
+    // In a process of its own: opening a file twice in one takes SQLite's locks away.
+    for path in [&hard, &place.path()] {
+        let mut flock = std::process::Command::new("flock");
+        let tried = flock.args(["--nonblock", "--exclusive"]).arg(path).arg("true").status();
+        assert!(!tried.expect("flock runs").success(), "{path:?}");
+    }
+    assert_eq!(put(&journal, "a", vec![status("a")]).await.seq, 2);
 }

@@ -107,3 +107,26 @@ async fn a_store_found_behind_what_it_announced_begins_a_new_epoch_and_one_that_
         assert_eq!(*journal.epoch() != before, behind);
     }
 }
+
+#[tokio::test]
+async fn a_backup_of_the_same_life_copied_over_the_files_begins_a_new_epoch() {
+    for how in [&["cp"][..], &["cp", "-a"]] {
+        let (place, backup) = (Place::new(), tempfile::tempdir().expect("a folder"));
+        let journal = place.open();
+        put(&journal, "a", vec![status("a")]).await;
+        let copies = ["journal.db", "journal.db-wal", "journal.db.mark"];
+        for file in copies {
+            copy(&place.dir.path().join(file), &backup.path().join(file), &["cp", "-a"]);
+        }
+        put(&journal, "a", vec![status("a"), status("a")]).await;
+        let before = stop(journal, &place, true).await;
+        // Nobody copies back sooner.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        for file in copies {
+            copy(&backup.path().join(file), &place.dir.path().join(file), how);
+        }
+        let journal = place.open();
+        assert_eq!(journal.bounds().applied, 1, "{how:?}");
+        assert_ne!(*journal.epoch(), before, "{how:?}");
+    }
+}

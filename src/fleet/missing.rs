@@ -1,0 +1,54 @@
+//! VMs that were taken out of the configuration while no gateway ran, or whose removal the journal did not take then.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::commits::Identity;
+use super::poller::{REMOVAL_TIMEOUT, Shared};
+use super::recorder::{Recorder, ResumeError, in_time};
+use crate::journal::JournalError;
+use crate::model::{LOCAL_VM, VmFacts, VmId, VmName};
+use crate::tracker::TrackerConfig;
+
+/// Tells clients that each VM is removed which the journal knows as watched, and `kept` does not name.
+///
+/// A journal that does not answer is left alone: the next start or reload asks again.
+pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>) {
+    let known = match in_time(shared.journal.vms()).await {
+        Ok(known) => known,
+        Err(error) => return warn!(%error, "the journal does not say which VMs it knows; none is told as removed"),
+    };
+    for (vm, vm_id) in known {
+        // `local` is not polled, and has nothing that could be over.
+        if kept.contains(&vm) || vm.as_str() == LOCAL_VM {
+            continue;
+        }
+        if let Err(error) = remove(shared, &vm, vm_id).await {
+            return warn!(%vm, %error, "the journal does not take that this VM is removed; the next start tries again");
+        }
+    }
+}
+
+async fn remove(shared: &Shared, vm: &VmName, vm_id: VmId) -> Result<(), JournalError> {
+    let who = Identity { vm: vm.clone(), vm_id, facts: Arc::new(VmFacts::default()) };
+    let (journal, metrics) = (Arc::clone(&shared.journal), shared.metrics.clone());
+    let mut recorder = match Recorder::resume(who, TrackerConfig::default(), journal, metrics).await {
+        Ok(recorder) => recorder,
+        Err(ResumeError::Away(cause)) => return Err(JournalError::Store(cause)),
+        Err(ResumeError::Unreadable(why)) => {
+            warn!(%vm, %why, "no longer configured, and not told as removed: what the journal keeps of it cannot be read");
+            return Ok(());
+        }
+    };
+    if recorder.restored_view().is_none() {
+        return Ok(());
+    }
+    match tokio::time::timeout(REMOVAL_TIMEOUT, recorder.remove()).await {
+        Ok(Ok(())) => info!(%vm, "no longer watched: taken out of the configuration since the last start"),
+        Ok(Err(why)) => warn!(%vm, %why, "not told as removed: what the journal keeps of it cannot be read"),
+        Err(_) => return Err(JournalError::Store("no answer in time".into())),
+    }
+    Ok(())
+}
