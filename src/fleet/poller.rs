@@ -17,7 +17,7 @@ use crate::journal::{Journal, LiveReport, LiveSender};
 use crate::lifecycle::Gate;
 use crate::model::{Demand, Power, Report, Timestamp, VmName, VmView};
 use crate::probe::Probe;
-use crate::telemetry::{PollMetrics, PollOutcome};
+use crate::telemetry::{Held, PollMetrics, PollOutcome};
 
 /// How many times one poll reads on in logs before it looks at the whole VM again: 16 MiB per log.
 const MAX_CONTINUATIONS: usize = 16;
@@ -103,13 +103,15 @@ struct Poller {
     poll_no: u64,
     /// Logins counted so far.
     logins: u64,
+    /// Its connection, as metrics have it; not when it is closed but when this poller has seen that.
+    connection: Option<Held>,
 }
 
 impl Poller {
     fn new(recorder: Recorder, probe: Probe, shared: Shared) -> Self {
         let mut schedule = Schedule::new(shared.idle_interval, Instant::now());
         schedule.wish(shared.demand.borrow().for_vm(&recorder.who().vm), Instant::now());
-        Self { recorder, probe, shared, schedule, poll_no: 0, logins: 0 }
+        Self { recorder, probe, shared, schedule, poll_no: 0, logins: 0, connection: None }
     }
 
     /// Tells the hub of the VM, with what the journal kept of it, before anything of it is news.
@@ -202,6 +204,10 @@ impl Poller {
         metrics.duration.observe(report.took.as_secs_f64());
         metrics.ssh_logins.inc_by(self.probe.logins() - self.logins);
         self.logins = self.probe.logins();
+        self.connection = self
+            .probe
+            .connected()
+            .then(|| self.connection.take().unwrap_or_else(|| Held::on(&metrics.ssh_connections)));
         match failure {
             None => {
                 debug!(vm = %self.recorder.who().vm, poll = report.poll_no, took_ms = report.took.as_millis() as u64, "polled")

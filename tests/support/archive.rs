@@ -23,8 +23,7 @@ use gatewatch::model::{RunEndReason, RunId, Timestamp, VmId, VmName};
 use gatewatch::server::{
     ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, install_crypto, serve,
 };
-use gatewatch::telemetry::Metrics;
-use gatewatch::telemetry::hub::HubMetrics;
+use gatewatch::telemetry::{Metrics, Scrape};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -213,9 +212,8 @@ impl Reading {
         };
         let edge = EdgeState::new(EdgeSettings { auth, ..EdgeSettings::default() }, credentials, &metrics);
         let journal: Arc<dyn Journal> = archive.clone();
-        let hub_metrics = HubMetrics::new(&metrics.registry).expect("fresh names");
-        let hub = Hub::new(Arc::clone(&journal), HubConfig::default(), hub_metrics);
-        let (exports, runner) = Exports::new();
+        let hub = Hub::new(Arc::clone(&journal), HubConfig::default(), metrics.hub.clone());
+        let (exports, runner) = Exports::new(metrics.exports.clone());
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
         tasks.spawn(runner.run(stop.clone()));
@@ -226,6 +224,7 @@ impl Reading {
             exports,
             register: mpsc::channel(1).0,
             files: watch::channel(Arc::default()).1,
+            metrics: Arc::new(Scrape::new(metrics.registry)),
             not_ready: watch::channel(Vec::new()).1,
             default_interval: 5,
         };
