@@ -23,7 +23,9 @@ use crate::api::history::Exports;
 use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
-use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
+use crate::fleet::{
+    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate, watch_files,
+};
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, OpenError, live_bus};
 use crate::lifecycle::{Readiness, Signals, Tasks};
@@ -123,7 +125,11 @@ impl App {
             metrics: metrics.polls.clone(),
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
+            pulse: Pulse::default(),
         };
+        let (pulse, gate) = (shared.pulse.clone(), readiness.gate("polls", "not looked at yet"));
+        let polls = keep_polls_gate(pulse, gate, shared.idle_interval, shared.timeout, tasks.stopping());
+        tasks.spawn_essential("watch polls", polls);
         let bus = shared.live.clone();
         let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
@@ -284,7 +290,7 @@ fn watch_local_files(
         content,
     };
     tasks.spawn_essential("local files", watch_files(files, tasks.stopping()));
-    tasks.spawn("local files to the API", async move {
+    tasks.spawn_essential("local files to the API", async move {
         while changed.changed().await.is_ok() {
             let FilesContent { progress, live } = changed.borrow_and_update().clone();
             views.send_replace(Arc::new(FilesView { progress, live }));

@@ -8,6 +8,7 @@ mod checkpoint;
 mod commits;
 mod files;
 mod poller;
+mod pulse;
 mod recorder;
 mod registered;
 mod schedule;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use files::{FilesContent, FilesWatch, watch_files};
 pub use poller::Shared;
+pub use pulse::{Pulse, keep_polls_gate};
 pub use registered::{MAX_REGISTERED, RegisteredError, RegisteredFile};
 
 use std::collections::{HashMap, HashSet};

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::begin::{Target, Unfit, begin, refuse};
 use super::commits::Identity;
+use super::pulse::{Polling, Pulse};
 use super::recorder::{Recorder, Unreadable};
 use super::schedule::Schedule;
 use crate::event::Position;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub idle_interval: Duration,
     /// The time that one poll may take.
     pub timeout: Duration,
+    /// Told whenever a poll ended.
+    pub pulse: Pulse,
 }
 
 /// Why a poller is to end.
@@ -123,6 +126,7 @@ impl Poller {
     async fn poll_until(&mut self, stop: &CancellationToken, first_report: &Gate) -> Result<(), Unreadable> {
         let mut demand = self.shared.demand.clone();
         self.heed(&mut demand);
+        let polling = self.shared.pulse.begin(Instant::now());
         loop {
             tokio::select! {
                 biased;
@@ -135,7 +139,7 @@ impl Poller {
                 }
                 () = tokio::time::sleep_until(self.schedule.next()) => {}
             }
-            match self.poll(stop).await {
+            match self.poll(stop, &polling).await {
                 Ok(()) => first_report.ready(),
                 Err(Halt::Stopped) => return Ok(()),
                 Err(Halt::Unreadable(why)) => return Err(why),
@@ -149,15 +153,17 @@ impl Poller {
     }
 
     /// One poll, and what is left of its logs.
-    async fn poll(&mut self, stop: &CancellationToken) -> Result<(), Halt> {
+    async fn poll(&mut self, stop: &CancellationToken, polling: &Polling) -> Result<(), Halt> {
         self.schedule.started(Instant::now());
         let answered = self.step(false, stop).await?;
+        polling.beat(Instant::now());
         let mut more = answered.unread;
         for _ in 0..MAX_CONTINUATIONS {
             if !more {
                 break;
             }
             more = self.step(true, stop).await?.unread;
+            polling.beat(Instant::now());
         }
         self.schedule.finished(answered.expected, Instant::now(), rand::random());
         if more {
