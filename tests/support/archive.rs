@@ -23,7 +23,7 @@ use gatewatch::model::{RunEndReason, RunId, Timestamp, VmId, VmName};
 use gatewatch::server::{
     ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, install_crypto, serve,
 };
-use gatewatch::telemetry::{Metrics, Scrape};
+use gatewatch::telemetry::{ExportMetrics, Metrics, Scrape};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -196,6 +196,8 @@ pub struct Reading {
     pub keys: Arc<Keys>,
     /// As the beginning of a stop.
     pub stop: CancellationToken,
+    /// What exports count.
+    pub exports: ExportMetrics,
     edge: EdgeState,
     /// Tasks that end with the value.
     tasks: JoinSet<()>,
@@ -228,7 +230,7 @@ impl Reading {
             not_ready: watch::channel(Vec::new()).1,
             default_interval: 5,
         };
-        Self { archive, bare: api::router(state), keys, stop, edge, tasks }
+        Self { archive, bare: api::router(state), keys, stop, exports: metrics.exports, edge, tasks }
     }
 
     /// Serves it on a free port, behind the edge that lets everybody on loopback in, and gives the URL.

@@ -2,6 +2,7 @@
 
 mod flaky;
 mod outage;
+mod pulse;
 mod restart;
 
 use std::sync::Arc;
