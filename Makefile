@@ -21,7 +21,7 @@ help:
 	@echo "make test-edge  those of TLS, keys, JWT, browser sessions, limits and the load balancer alone"
 	@echo "make lab        a real test VM on this machine, for people, with a configuration that watches it"
 	@echo "make soak       every fault in turn for SOAK_MINUTES (60), and what was lost, doubled or reset"
-	@echo "make bench      figures: log parsing, one poll, delivery, the journal, the edge"
+	@echo "make bench      figures: log parsing, one poll, delivery, the journal, the edge, a scrape"
 	@echo "make build      the release binary: target/release/gatewatch"
 
 build: install-build install-run
@@ -58,7 +58,7 @@ soak: install-build install-test
 	$(CARGO) run --locked --quiet --example soak -- --minutes $(SOAK_MINUTES)
 
 bench: install-build install-test
-	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge
+	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge --bench scrape
 	$(CARGO) bench --locked --bench report
 
 install-build:

@@ -17,7 +17,7 @@ use gatewatch::journal::{Commit, Journal as _, LiveReport, LiveSender, MemoryJou
 use gatewatch::model::{
     Basis, Change, Principal, PrincipalKind, RunId, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView,
 };
-use gatewatch::telemetry::hub::HubMetrics;
+use gatewatch::telemetry::HubMetrics;
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -175,7 +175,7 @@ impl Fleet {
         let journal = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
         // Heartbeats are deliveries too, but not the ones that are measured.
         let config = HubConfig { heartbeat: Duration::from_secs(24 * 3600), ..HubConfig::default() };
-        let hub = Hub::new(Arc::clone(&journal) as _, config, HubMetrics::new(&prometheus::Registry::new())?);
+        let hub = Hub::new(Arc::clone(&journal) as _, config, HubMetrics::register(&prometheus::Registry::new())?);
         let (bus, receiver) = live_bus();
         let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
         running.spawn(Arc::clone(&hub).run(receiver, stop.clone()));

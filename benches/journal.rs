@@ -16,8 +16,8 @@ use gatewatch::event::{DurableEvent, EventKind, Position};
 use gatewatch::hub::{Hub, HubConfig, StreamRequest};
 use gatewatch::journal::{Commit, EmbeddedConfig, EmbeddedJournal, Journal, Retention, live_bus};
 use gatewatch::model::{Basis, LogCursor, Principal, PrincipalKind, RunId, Scope, Timestamp, VmGrant, VmId, VmName};
+use gatewatch::telemetry::HubMetrics;
 use gatewatch::telemetry::JournalMetrics;
-use gatewatch::telemetry::hub::HubMetrics;
 use http_body::Body as _;
 use rusqlite::Connection;
 use serde_json::json;
@@ -121,7 +121,8 @@ async fn commits(
     vm: &mut Vm,
     among: &str,
 ) -> Result<()> {
-    let hub = Hub::new(Arc::clone(journal) as _, HubConfig::default(), HubMetrics::new(&prometheus::Registry::new())?);
+    let hub =
+        Hub::new(Arc::clone(journal) as _, HubConfig::default(), HubMetrics::register(&prometheus::Registry::new())?);
     let (_bus, receiver) = live_bus();
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(Arc::clone(&hub).run(receiver, stop.clone()));

@@ -10,6 +10,7 @@ use gatewatch::edge::AuthMode;
 use gatewatch::edge::auth::{KeySet, new_key};
 use gatewatch::hub::Cut;
 use gatewatch::model::{Basis, Principal, PrincipalKind, Scope, Timestamp, VmGrant};
+use gatewatch::telemetry::ExportOutcome;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -132,6 +133,8 @@ async fn there_is_room_for_four_exports_and_each_gives_its_place_back() {
         assert_eq!(answer.status(), 200);
         held.push(answer.into_body());
     }
+    settle().await;
+    assert_eq!(reading.exports.running.get(), 4);
     let fifth = bare(&reading, EXPORT, reader(), None).await;
     assert_eq!(fifth.status(), 503);
     assert!(fifth.headers().contains_key("retry-after"));
@@ -141,10 +144,15 @@ async fn there_is_room_for_four_exports_and_each_gives_its_place_back() {
 
     held.pop();
     settle().await;
+    let before = reading.exports.rows.get();
     let whole = bare(&reading, "/api/runs?format=csv", reader(), None).await;
     assert_eq!(whole.status(), 200, "a client that left holds none");
-    whole.into_body().collect().await.expect("whole");
+    let text = whole.into_body().collect().await.expect("whole").to_bytes();
     settle().await;
+    let (rows, ended) = (&reading.exports.rows, &reading.exports.ended);
+    assert_eq!(rows.get() - before, text.iter().filter(|byte| **byte == b'\n').count() as u64 - 1, "but the head");
+    assert_eq!([ExportOutcome::Ok, ExportOutcome::Left].map(|how| ended.of(how).get()), [1, 1]);
+    assert_eq!(reading.exports.running.get(), 3);
     assert_eq!(bare(&reading, EXPORT, reader(), None).await.status(), 200, "nor does one that has it all");
 }
 

@@ -49,6 +49,8 @@ async fn a_whole_run_is_told_as_it_was_played(dialect: Dialect) {
     let errors: Vec<&Frame> = frames.iter().filter(|f| f.event == "error").collect();
     assert!(errors.is_empty(), "nothing failed: {errors:?}");
     assert_eq!(lab.logins(), 1, "one login for the whole run");
+    assert_eq!(gateway.metric("gatewatch_ssh_connections").await, 1.0);
+    assert_eq!(gateway.metric("gatewatch_ssh_logins_total").await, 1.0);
     gateway.stop().await;
 }
 

@@ -1,14 +1,15 @@
-//! Every metric that the process exposes is documented, and nothing is documented that it does not expose. No client and
-//! no VM makes series.
+//! Every metric that the process exposes is documented, and nothing is documented that it does not expose. No client
+//! makes series; a VM has its own for as long as it is watched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use gatewatch::app;
 use gatewatch::config::{Config, MapEnv};
 use regex::Regex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Gateway, SIMULATED, eventually};
+use crate::support::{Gateway, SIMULATED, Served, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_page_names_exactly_what_is_exposed() {
@@ -99,56 +100,112 @@ async fn g59_ten_thousand_odd_methods_and_paths_add_no_series() {
     gateway.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn g59_labels_are_of_a_closed_list_and_no_vm_or_client_is_one() {
-    let known_hosts = tempfile::NamedTempFile::new().expect("a file");
-    let register = format!("[register]\nknown_hosts = {:?}\n", known_hosts.path().display().to_string());
-    let poll = "[poll]\ninterval = \"1s\"\nidle_interval = \"1s\"\n";
-    let gateway = Gateway::start(&format!("{poll}{register}{SIMULATED}")).await;
-    gateway.wait_for_stage("demo-a", "running").await;
-    let (_, before) = gateway.admin("/metrics").await;
-    let body = serde_json::json!({"name": "only-here", "ssh_host": "127.0.0.1"});
-    let request = gateway.anonymous().post(gateway.url("/api/vms/register")).bearer_auth(gateway.key()).json(&body);
-    assert_eq!(request.send().await.expect("an answer").status(), 200);
-    let polled = gateway.metric("gatewatch_polls_total").await;
-    let more = || async { gateway.metric("gatewatch_polls_total").await > polled };
-    eventually(Duration::from_secs(40), more).await;
-    let (_, after) = gateway.admin("/metrics").await;
-    // What has no series of its own leaves none behind when it is removed.
-    let added: Vec<String> = series(&after).difference(&series(&before)).cloned().collect();
-    assert!(added.iter().all(|series| series.contains("route=\"/api/vms/register\"")), "{added:#?}");
+/// The labels of `page`, each with its values.
+fn labels(page: &str) -> BTreeMap<String, BTreeSet<String>> {
     let label = Regex::new(r#"[{,]([a-z_]+)="((?:[^"\\]|\\.)*)""#).expect("a regex");
-    let known = ["route", "method", "code", "outcome", "reason", "limit", "source", "version", "le", "class"];
-    for found in label.captures_iter(&after) {
-        assert!(known.contains(&&found[1]), "a label {}: is what it stands for a closed list?", &found[1]);
-        for bad in ["demo-a", "only-here", "127.0.0.1", "test"] {
-            assert_ne!(&found[2], bad, "{}", &found[1]);
-        }
+    let mut labels = BTreeMap::<String, BTreeSet<String>>::new();
+    for found in page.lines().filter(|line| !line.starts_with('#')).flat_map(|line| label.captures_iter(line)) {
+        labels.entry(found[1].to_owned()).or_default().insert(found[2].to_owned());
     }
+    labels
+}
+
+fn set(values: &[&str]) -> BTreeSet<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+/// How long what is to happen may take on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+const STAYS: &str = "
+[[vm]]
+name = \"stays\"
+transport = \"simulated\"
+[vm.simulated]
+start_at = \"21s\"
+";
+
+const GOES: &str = "
+[[vm]]
+name = \"goes\"
+transport = \"simulated\"
+[vm.simulated]
+start_at = \"21s\"
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g59_labels_are_closed_sets_or_watched_vms_and_no_client_is_one() {
+    let gateway = Gateway::start(&format!("{STAYS}{GOES}")).await;
+    gateway.wait_for_stage("goes", "running").await;
+    for path in ["/api/vms?vm=invented", "/invented", "/api/runs/invented"] {
+        gateway.try_get(path).await.expect("an answer");
+    }
+    let (_, page) = gateway.admin("/metrics").await;
+    let labels = labels(&page);
+    let known = ["route", "method", "code", "outcome", "reason", "limit", "source", "version", "le", "class", "queue"];
+    let of_vms = ["vm", "log", "stage"];
+    for (label, values) in &labels {
+        let closed = known.contains(&&**label) || of_vms.contains(&&**label);
+        assert!(closed, "a label {label}: is what it stands for a closed set?");
+        for never in ["invented", "127.0.0.1", "test"] {
+            assert!(!values.iter().any(|value| value.contains(never)), "{label}: {values:?}");
+        }
+        // A VM is named where that is what the label is for, and nowhere else.
+        assert!(label == "vm" || !values.contains("goes"), "{label}");
+    }
+    assert_eq!(labels["vm"], set(&["goes", "stays"]));
+    assert_eq!(labels["log"], set(&["/tmp/waa_benchmark.log"]));
     gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g60_metrics_are_on_a_listener_of_their_own_that_is_on_loopback_only() {
+async fn g59_the_series_of_a_vm_are_there_while_it_is_watched_and_gone_with_it() {
+    let served = Served::start().await;
+    let vms = || async { labels(&served.metrics().await).remove("vm").unwrap_or_default() };
+    eventually(SOON, || async { vms().await == set(&["one", "two"]) }).await;
+    served.write_config(&["three", "two"]);
+    eventually(SOON, || async { vms().await == set(&["three", "two"]) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g60_metrics_without_a_key_are_on_a_listener_of_their_own_that_is_on_loopback_unless_told_otherwise() {
     let auth = "[auth]\nnone = true\n[[vm]]\nname = \"a\"\ntransport = \"local\"\n";
     let parse = |text: &str| Config::parse(text, "test", &MapEnv::default());
     let default = parse(auth).expect("a configuration").admin.listen.expect("on by default");
     assert!(default.ip().is_loopback(), "{default}");
     for public in ["0.0.0.0:9765", "[::]:9765", "192.0.2.1:9765", "[::ffff:192.0.2.1]:9765"] {
         let refused = parse(&format!("[admin]\nlisten = \"{public}\"\n{auth}")).expect_err(public).to_string();
-        assert!(refused.contains("admin.listen"), "{refused}");
+        assert!(refused.contains("admin.listen") && refused.contains("admin.open"), "{refused}");
+        let opened = parse(&format!("[admin]\nlisten = \"{public}\"\nopen = true\n{auth}")).expect(public);
+        assert!(opened.warnings().iter().any(|warning| warning.to_string().contains("admin.open")), "{public}");
     }
     let gateway = Gateway::start(SIMULATED).await;
     assert_eq!(gateway.admin("/metrics").await.0, 200);
-    for path in ["/metrics", "/metrics/", "/admin/metrics"] {
-        assert_eq!(
-            gateway.try_get(path).await,
-            Some(404),
-            "{path} on the public listener, with an administrator's key"
-        );
-    }
     for path in ["/api/vms", "/api/benchmark-sse", "/auth/session"] {
         assert_eq!(gateway.admin(path).await.0, 404, "{path} on the administration listener");
     }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g60_the_public_listener_gives_metrics_to_their_scope_alone_and_of_the_vms_that_a_key_sees() {
+    let gateway = Gateway::start(&format!("{STAYS}{GOES}")).await;
+    let file = gateway.dir.path().join("keys.toml");
+    let key = |name: &str, scope: &str, vms: &str| {
+        app::new_key(&file, name, &[scope.to_owned()], &[vms.to_owned()], "never").expect("a key")
+    };
+    let keys = [key("viewer", "events:read", "*"), key("all", "metrics:read", "*"), key("some", "metrics:read", "g*")];
+    let scrape = async |key: &str| {
+        let answer = gateway.anonymous().get(gateway.url("/metrics")).bearer_auth(key).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    };
+    eventually(SOON, || async { scrape(keys[2].expose()).await.0 == 200 }).await;
+    let nobody = gateway.anonymous().get(gateway.url("/metrics")).send().await.expect("an answer");
+    assert_eq!((nobody.status().as_u16(), scrape(keys[0].expose()).await.0), (401, 403));
+    let (_, all) = scrape(keys[1].expose()).await;
+    assert_eq!(labels(&all)["vm"], set(&["goes", "stays"]));
+    let (_, some) = scrape(keys[2].expose()).await;
+    assert_eq!(labels(&some)["vm"], set(&["goes"]));
+    assert!(!some.contains("stays"), "{some}");
     gateway.stop().await;
 }

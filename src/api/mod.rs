@@ -6,6 +6,7 @@ mod caller;
 mod health;
 pub mod history;
 mod keys;
+mod metrics;
 mod page;
 mod poll;
 mod problem;
@@ -29,7 +30,8 @@ use self::problem::ApiError;
 use crate::edge::{self, EdgeState};
 use crate::hub::Hub;
 use crate::journal::Journal;
-use crate::model::Scope::{self, Admin, EventsRead, VmsWrite};
+use crate::model::Scope::{self, Admin, EventsRead, MetricsRead, VmsWrite};
+use crate::telemetry::Scrape;
 
 pub use self::vms::{RegisterError, RegisterVm};
 
@@ -48,6 +50,8 @@ pub struct ApiState {
     pub register: mpsc::Sender<RegisterVm>,
     /// The latest contents of the files of `[files]`.
     pub files: watch::Receiver<Arc<FilesView>>,
+    /// What `/metrics` shows of the process.
+    pub metrics: Arc<Scrape>,
     /// What is not ready, each as (what, why); empty when everything is.
     pub not_ready: watch::Receiver<Vec<(String, String)>>,
     /// Seconds between live events of a stream that names no interval, 1 to 60.
@@ -87,6 +91,8 @@ pub fn router(state: ApiState) -> Router {
         // What was.
         .route("/api/runs", needs(EventsRead, get(history::list)))
         .route("/api/runs/{run}", needs(EventsRead, get(history::detail)))
+        // For Prometheus.
+        .route("/metrics", needs(MetricsRead, get(metrics::of_caller)))
         // For administrators.
         .route("/api/keys", needs(Admin, get(keys::list)))
         // What changes something.
@@ -96,9 +102,13 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state)
 }
 
-/// Health alone: for the administration listener.
-pub fn health_router(state: ApiState) -> Router {
-    Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready)).with_state(state)
+/// The administration listener: health and metrics, without a key, for whoever reaches it.
+pub fn admin_router(state: ApiState) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::all))
+        .with_state(state)
 }
 
 /// `routes` behind `scope`.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
 use super::keys::{self, KeysError};
+use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
@@ -22,7 +23,9 @@ use crate::api::history::Exports;
 use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
-use crate::fleet::{FilesContent, FilesWatch, Fleet, RegisteredError, RegisteredFile, Shared, watch_files};
+use crate::fleet::{
+    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate, watch_files,
+};
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, OpenError, live_bus};
 use crate::lifecycle::{Readiness, Signals, Tasks};
@@ -33,7 +36,6 @@ use crate::server::{
     TlsSettings, install_crypto, serve,
 };
 use crate::telemetry::Metrics;
-use crate::telemetry::hub::HubMetrics;
 
 /// Registrations that may wait for the fleet's owner.
 const REGISTRATIONS: usize = 16;
@@ -68,9 +70,6 @@ pub enum StartError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] OpenError),
-    /// Two metrics of one name: a fault of this program.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
 }
 
 impl App {
@@ -108,7 +107,7 @@ impl App {
             tasks.spawn_essential("journal", keeping);
         }
         let hub_config = HubConfig { replica: replica_name(), ..HubConfig::default() };
-        let hub = Hub::new(Arc::clone(&journal), hub_config, HubMetrics::new(&metrics.registry)?);
+        let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
         let (live, live_receiver) = live_bus();
         let hub_stop = CancellationToken::new();
         tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, hub_stop.clone()));
@@ -126,7 +125,11 @@ impl App {
             metrics: metrics.polls.clone(),
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
+            pulse: Pulse::default(),
         };
+        let (pulse, gate) = (shared.pulse.clone(), readiness.gate("polls", "not looked at yet"));
+        let polls = keep_polls_gate(pulse, gate, shared.idle_interval, shared.timeout, tasks.stopping());
+        tasks.spawn_essential("watch polls", polls);
         let bus = shared.live.clone();
         let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
@@ -160,14 +163,18 @@ impl App {
         let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
         let logouts = reconsider_after_logouts(Arc::clone(&hub), edge.clone(), tasks.stopping());
         tasks.spawn_essential("streams of logged-out sessions", logouts);
-        tasks.spawn("sweep limits", async move { stopping.run_until_cancelled(sweep).await.unwrap_or_default() });
+        tasks.spawn_essential(
+            "sweep limits",
+            async move { stopping.run_until_cancelled(sweep).await.unwrap_or_default() },
+        );
         if let (Some(code), Some(key_id)) = (login_code, admin_key) {
             edge.login_codes().keep(&code, &key_id);
         }
         let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
-        let (exports, runner) = Exports::new();
+        let (exports, runner) = Exports::new(metrics.exports.clone());
         tasks.spawn_essential("exports", runner.run(tasks.stopping()));
-        let readiness_view = readiness.watch();
+        let looked = Looked { readiness: &readiness, tasks: &tasks, hub: &hub, journal: &opened, bus: &bus };
+        let scrape = Arc::new(looks::scrape(&metrics, &looked));
         let doors = Doors {
             edge: edge.clone(),
             hub: Arc::clone(&hub),
@@ -175,7 +182,8 @@ impl App {
             exports,
             register,
             files,
-            readiness: readiness_view,
+            metrics: scrape,
+            readiness: readiness.watch(),
             default_interval,
         };
         let public = routes::public(doors.clone());
@@ -192,7 +200,7 @@ impl App {
         };
         let admin_stop = CancellationToken::new();
         let admin = admin_listener
-            .map(|listener| AdminThread::start(listener, routes::admin(doors, &metrics), admin_stop.clone()))
+            .map(|listener| AdminThread::start(listener, routes::admin(doors), admin_stop.clone()))
             .transpose()?;
         wait_for_fleet(announced, &bus).await;
         tasks.spawn_essential("serve", async move {
@@ -282,7 +290,7 @@ fn watch_local_files(
         content,
     };
     tasks.spawn_essential("local files", watch_files(files, tasks.stopping()));
-    tasks.spawn("local files to the API", async move {
+    tasks.spawn_essential("local files to the API", async move {
         while changed.changed().await.is_ok() {
             let FilesContent { progress, live } = changed.borrow_and_update().clone();
             views.send_replace(Arc::new(FilesView { progress, live }));

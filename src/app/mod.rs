@@ -6,10 +6,13 @@ mod aligned;
 mod build;
 mod demo;
 mod fleet_task;
+#[cfg(test)]
+mod health_tests;
 mod journal;
 mod key_commands;
 mod keys;
 mod locked_file;
+mod looks;
 mod once;
 #[cfg(test)]
 mod panic_tests;

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use axum::routing::get;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::history::Exports;
@@ -16,7 +14,7 @@ use crate::edge::{self, EdgeState};
 use crate::hub::{Cut, Hub};
 use crate::journal::Journal;
 use crate::server::Connection;
-use crate::telemetry::{Metrics, encode, metrics::CONTENT_TYPE};
+use crate::telemetry::Scrape;
 
 /// What the routes lead to.
 #[derive(Clone)]
@@ -27,6 +25,7 @@ pub(super) struct Doors {
     pub(super) exports: Exports,
     pub(super) register: mpsc::Sender<RegisterVm>,
     pub(super) files: watch::Receiver<Arc<FilesView>>,
+    pub(super) metrics: Arc<Scrape>,
     pub(super) readiness: watch::Receiver<Vec<(String, String)>>,
     pub(super) default_interval: u8,
 }
@@ -40,6 +39,7 @@ impl From<Doors> for ApiState {
             exports: doors.exports,
             register: doors.register,
             files: doors.files,
+            metrics: doors.metrics,
             not_ready: doors.readiness,
             default_interval: doors.default_interval,
         }
@@ -61,15 +61,7 @@ async fn lend_cut(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The administration listener: health and metrics, without a key, for whoever reaches loopback.
-pub(super) fn admin(doors: Doors, metrics: &Metrics) -> Router {
-    let registry = metrics.registry.clone();
-    let ready = metrics.process.ready.clone();
-    let readiness = doors.readiness.clone();
-    let scrape = move || {
-        ready.set(i64::from(readiness.borrow().is_empty()));
-        let text = encode(&registry);
-        async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], text) }
-    };
-    api::health_router(doors.into()).route("/metrics", get(scrape))
+/// The administration listener.
+pub(super) fn admin(doors: Doors) -> Router {
+    api::admin_router(doors.into())
 }

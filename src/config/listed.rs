@@ -18,7 +18,7 @@ pub(super) static ALGORITHMS: &[&str] =
 
 static SECTIONS: &[(&str, &str)] = &[
     ("server", "Where clients connect."),
-    ("admin", "Metrics and health, without a key, for this machine only."),
+    ("admin", "Metrics and health, without a key: for this machine only, unless told otherwise."),
     ("tls", "Encryption between clients and gatewatch."),
     (
         "tls.certificate[]",
@@ -68,7 +68,12 @@ keys! { KEYS:
         "Where clients connect. The default is reachable from this machine only; `0.0.0.0:8765` from everywhere.");
 
     ADMIN_LISTEN = Key::new("admin.listen", ADDRESS, Default::Text("127.0.0.1:9765"),
-        "Where metrics and health are served without a key; so it must be a loopback address. `\"\"`: nowhere.");
+        "Where metrics and health are served without a key; so it must be a loopback address, unless `open` is set. \
+         `\"\"`: nowhere.");
+    ADMIN_OPEN = Key::new("admin.open", Kind::Bool, Default::Bool(false),
+        "Lets `listen` be an address that others reach, in clear text and without a key: names, stages and progress of all \
+         VMs are then for everybody on that network. For a container or a private network; elsewhere give Prometheus a key \
+         with `metrics:read` and the public listener.");
 
     TLS_MODE = Key::new("tls.mode", Kind::OneOf(TLS_MODES), Default::None,
         "`files`: the certificate in `cert` and `key`. `dev`: a certificate of gatewatch's own CA, made in `data.dir`. \

@@ -93,14 +93,20 @@ fn is_default(key: &Key, node: &Node) -> bool {
 
 fn admin(table: &Table<'_>, server: Option<SocketAddr>) -> AdminConfig {
     let listen = table.parsed(&ADMIN_LISTEN, rules::address);
+    let open = table.bool(&ADMIN_OPEN);
     if let Some(address) = listen {
-        if !is_loopback(address) {
-            table.refuse(&ADMIN_LISTEN, format!("{address} is not a loopback address; it is served without a key"));
-        } else if Some(address) == server && address.port() != 0 {
+        if Some(address) == server && address.port() != 0 {
             table.refuse(&ADMIN_LISTEN, format!("{address} is server.listen too"));
+        } else if !is_loopback(address) && open {
+            let warning = format!("whoever reaches {address} reads metrics and the names of all VMs, without a key");
+            table.warn(&ADMIN_OPEN, warning);
+        } else if !is_loopback(address) {
+            let refusal =
+                format!("{address} is not a loopback address; it is served without a key (or set admin.open)");
+            table.refuse(&ADMIN_LISTEN, refusal);
         }
     }
-    AdminConfig { listen }
+    AdminConfig { listen, open }
 }
 
 fn proxy(table: &Table<'_>) -> ProxyConfig {

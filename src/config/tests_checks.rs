@@ -35,6 +35,18 @@ fn warnings(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn g60_an_open_administration_listener_must_be_asked_for_and_is_warned_of() {
+    let vm = "[[vm]]\nname = \"a\"\ntransport = \"local\"\n";
+    for address in ["0.0.0.0:9765", "[::]:9765", "192.0.2.1:9765"] {
+        let text = format!("{OPEN}admin.listen = \"{address}\"\nadmin.open = true\n{vm}");
+        let said = warnings(&text).into_iter().find(|warning| warning.contains("admin.open")).expect(address);
+        assert!(said.contains(address) && said.contains("without a key"), "{said}");
+    }
+    let said = warnings(&format!("{OPEN}admin.open = true\n{vm}"));
+    assert!(!said.iter().any(|warning| warning.contains("admin")), "on loopback it opens nothing: {said:?}");
+}
+
+#[test]
 fn an_identity_that_ssh_would_refuse_is_refused() {
     let dir = TempDir::new().expect("a directory");
     for (mode, refused) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o660, true)] {

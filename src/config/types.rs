@@ -59,8 +59,10 @@ pub struct ServerConfig {
 /// `[admin]`: metrics and health without a key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
-    /// A loopback address; `None`: no such listener.
+    /// A loopback address, unless it is `open`; `None`: no such listener.
     pub listen: Option<SocketAddr>,
+    /// Whether others than this machine may reach it.
+    pub open: bool,
 }
 
 /// `[tls]`.

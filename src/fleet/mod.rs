@@ -9,6 +9,7 @@ mod commits;
 mod files;
 mod missing;
 mod poller;
+mod pulse;
 mod recorder;
 mod registered;
 mod schedule;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use files::{FilesContent, FilesWatch, watch_files};
 pub use poller::Shared;
+pub use pulse::{Pulse, keep_polls_gate};
 pub use registered::{MAX_REGISTERED, RegisteredError, RegisteredFile};
 
 use std::collections::{HashMap, HashSet};

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::begin::{Target, Unfit, begin, refuse};
 use super::commits::Identity;
+use super::pulse::{Polling, Pulse};
 use super::recorder::{Recorder, Unreadable};
 use super::schedule::Schedule;
 use crate::event::Position;
@@ -17,7 +18,7 @@ use crate::journal::{Journal, LiveReport, LiveSender};
 use crate::lifecycle::Gate;
 use crate::model::{Demand, Power, Report, Timestamp, VmName, VmView};
 use crate::probe::Probe;
-use crate::telemetry::{PollMetrics, PollOutcome};
+use crate::telemetry::{Held, PollMetrics, PollOutcome};
 
 /// How many times one poll reads on in logs before it looks at the whole VM again: 16 MiB per log.
 const MAX_CONTINUATIONS: usize = 16;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub idle_interval: Duration,
     /// The time that one poll may take.
     pub timeout: Duration,
+    /// Told whenever a poll ended.
+    pub pulse: Pulse,
 }
 
 /// Why a poller is to end.
@@ -103,13 +106,15 @@ struct Poller {
     poll_no: u64,
     /// Logins counted so far.
     logins: u64,
+    /// Its connection, as metrics have it; not when it is closed but when this poller has seen that.
+    connection: Option<Held>,
 }
 
 impl Poller {
     fn new(recorder: Recorder, probe: Probe, shared: Shared) -> Self {
         let mut schedule = Schedule::new(shared.idle_interval, Instant::now());
         schedule.wish(shared.demand.borrow().for_vm(&recorder.who().vm), Instant::now());
-        Self { recorder, probe, shared, schedule, poll_no: 0, logins: 0 }
+        Self { recorder, probe, shared, schedule, poll_no: 0, logins: 0, connection: None }
     }
 
     /// Tells the hub of the VM, with what the journal kept of it, before anything of it is news.
@@ -121,6 +126,7 @@ impl Poller {
     async fn poll_until(&mut self, stop: &CancellationToken, first_report: &Gate) -> Result<(), Unreadable> {
         let mut demand = self.shared.demand.clone();
         self.heed(&mut demand);
+        let polling = self.shared.pulse.begin(Instant::now());
         loop {
             tokio::select! {
                 biased;
@@ -133,7 +139,7 @@ impl Poller {
                 }
                 () = tokio::time::sleep_until(self.schedule.next()) => {}
             }
-            match self.poll(stop).await {
+            match self.poll(stop, &polling).await {
                 Ok(()) => first_report.ready(),
                 Err(Halt::Stopped) => return Ok(()),
                 Err(Halt::Unreadable(why)) => return Err(why),
@@ -147,15 +153,17 @@ impl Poller {
     }
 
     /// One poll, and what is left of its logs.
-    async fn poll(&mut self, stop: &CancellationToken) -> Result<(), Halt> {
+    async fn poll(&mut self, stop: &CancellationToken, polling: &Polling) -> Result<(), Halt> {
         self.schedule.started(Instant::now());
         let answered = self.step(false, stop).await?;
+        polling.beat(Instant::now());
         let mut more = answered.unread;
         for _ in 0..MAX_CONTINUATIONS {
             if !more {
                 break;
             }
             more = self.step(true, stop).await?.unread;
+            polling.beat(Instant::now());
         }
         self.schedule.finished(answered.expected, Instant::now(), rand::random());
         if more {
@@ -202,6 +210,10 @@ impl Poller {
         metrics.duration.observe(report.took.as_secs_f64());
         metrics.ssh_logins.inc_by(self.probe.logins() - self.logins);
         self.logins = self.probe.logins();
+        self.connection = self
+            .probe
+            .connected()
+            .then(|| self.connection.take().unwrap_or_else(|| Held::on(&metrics.ssh_connections)));
         match failure {
             None => {
                 debug!(vm = %self.recorder.who().vm, poll = report.poll_no, took_ms = report.took.as_millis() as u64, "polled")

@@ -4,10 +4,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
+use super::lag::Lag;
 use super::view::View;
+use crate::event::Position;
 
 /// A commit with events that the stream may see.
 pub(super) const DURABLE: u32 = 1;
@@ -91,6 +94,8 @@ pub(super) struct Cell {
     flags: AtomicU32,
     /// Hub milliseconds since when something waits to be taken; 0: nothing does.
     busy_since: AtomicU64,
+    /// The commit that it stood at when it last took something, or opened.
+    at: AtomicU64,
     slow: AtomicBool,
     /// Hub milliseconds at which it was told to end; 0: it was not.
     end_ordered: AtomicU64,
@@ -101,8 +106,9 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(cut: Option<Cut>) -> Self {
-        Self { cut, ..Self::default() }
+    /// Of a stream that opens when the tail stands at `tail`.
+    pub(super) fn new(cut: Option<Cut>, tail: Position) -> Self {
+        Self { cut, at: AtomicU64::new(tail.seq), ..Self::default() }
     }
 
     /// Hub side: ends the connection, if there is a way to.
@@ -160,8 +166,19 @@ impl Cell {
         self.order.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Stream side: it took bytes at `now` and is to come back for more, or (`None`) there is nothing to take.
-    pub(super) fn taken(&self, now: Option<u64>) {
+    /// Hub side: how far it is behind `tail`; `None` if nothing waits for it.
+    pub(super) fn lag(&self, now: u64, tail: Position) -> Option<Lag> {
+        let since = self.busy_since.load(Ordering::Relaxed);
+        let commits = tail.seq.saturating_sub(self.at.load(Ordering::Relaxed));
+        (since != 0).then(|| Lag::of_one(commits, Duration::from_millis(now.saturating_sub(since))))
+    }
+
+    /// Stream side: it took bytes at `now` and is to come back for more, or (`None`) there is nothing to take; it stands
+    /// at `position`, unless that is the start: then it has not found its place yet.
+    pub(super) fn taken(&self, now: Option<u64>, position: Position) {
+        if position != Position::START {
+            self.at.store(position.seq, Ordering::Relaxed);
+        }
         self.busy_since.store(now.unwrap_or(0), Ordering::Relaxed);
         self.slow.store(false, Ordering::Relaxed);
     }

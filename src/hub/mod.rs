@@ -9,6 +9,7 @@
 //! registry wakes, so whatever a look missed wakes the stream again.
 
 mod cell;
+mod lag;
 mod lane;
 mod look;
 mod readers;
@@ -26,6 +27,7 @@ mod view;
 mod tests;
 
 pub use cell::{Cut, EndReason};
+pub use lag::Lag;
 pub use stream::StreamBody;
 
 use std::fmt;
@@ -42,10 +44,10 @@ use self::registry::Registry;
 use self::state::{Effects, State};
 use self::stream::Phase;
 use self::view::View;
-use crate::event::Position;
+use crate::event::{Position, ResetReason};
 use crate::journal::{Committed, Journal};
 use crate::model::{Demand, Principal, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView};
-use crate::telemetry::hub::HubMetrics;
+use crate::telemetry::HubMetrics;
 
 /// How often the hub looks at what time alone changes, unless the heartbeat is more frequent.
 const TICK: Duration = Duration::from_secs(1);
@@ -161,6 +163,9 @@ impl Hub {
         // First the tail, then where it stands: what is committed in between is heard twice, not never.
         let tail = journal.tail();
         let bounds = journal.bounds();
+        // There from the start, so that a rate never begins at a gap.
+        EndReason::ALL.iter().for_each(|reason| drop(metrics.streams_ended.of(reason.as_str())));
+        ResetReason::ALL.iter().for_each(|reason| drop(metrics.streams_reset.of(reason.as_str())));
         Arc::new(Self {
             state: Mutex::new(State::new(journal.epoch().clone(), bounds)),
             registry: Mutex::new(Registry::new()),
@@ -171,8 +176,8 @@ impl Hub {
             tail_moved: watch::Sender::new(bounds.newest),
             tail: Mutex::new(Some(tail)),
             began: Instant::now(),
-            delivered_durable: metrics.events_delivered.with_label_values(&["durable"]),
-            delivered_live: metrics.events_delivered.with_label_values(&["live"]),
+            delivered_durable: metrics.events_delivered.of("durable"),
+            delivered_live: metrics.events_delivered.of("live"),
             journal,
             config,
             metrics,
@@ -187,7 +192,8 @@ impl Hub {
         }
         let lane = interval.clamp(1, 60);
         let view = Arc::new(View::new(principal, vms.map(Into::into)));
-        let (cell, client) = (Arc::new(Cell::new(cut)), Arc::<str>::from(client));
+        let cell = Arc::new(Cell::new(cut, *self.tail_moved.borrow()));
+        let client = Arc::<str>::from(client);
         {
             let mut state = self.state();
             if state.stopping {
@@ -271,6 +277,19 @@ impl Hub {
         self.registry().len()
     }
 
+    /// How far the open streams are behind, now.
+    pub fn lag(&self) -> Lag {
+        // Outside the registry's lock: the two are never held together.
+        let tail = *self.tail_moved.borrow();
+        let now = self.millis();
+        self.registry().each().filter_map(|entry| entry.cell.lag(now, tail)).fold(Lag::default(), Lag::and)
+    }
+
+    /// Questions of streams that wait for one of the tasks that read the journal.
+    pub fn waiting_reads(&self) -> usize {
+        self.readers.waiting()
+    }
+
     /// Asks `again` of each stream's principal what it is now; `None`, or no right to watch any more: it is revoked. Streams
     /// whose view changes begin anew; the revoked end.
     ///
@@ -308,7 +327,7 @@ impl Hub {
             reason => reason,
         };
         self.metrics.streams_open.dec();
-        self.metrics.streams_ended.with_label_values(&[reason.as_str()]).inc();
+        self.metrics.streams_ended.of(reason.as_str()).inc();
         tracing::debug!(client = &*stream.client, reason = reason.as_str(), position = %stream.position(), "stream ended");
         self.watchers_changed.notify_one();
     }

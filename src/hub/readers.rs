@@ -91,6 +91,11 @@ impl Readers {
         pending
     }
 
+    /// How many questions wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, VecDeque::len)
+    }
+
     /// Returns when a question may wait.
     pub(super) async fn asked(&self) {
         self.asked.notified().await;

@@ -142,7 +142,7 @@ impl StreamBody {
             self.phase = Phase::Completions { capture, after: Position::START, pending: None };
         }
         let Some(reason) = reason else { return Step::Again };
-        self.hub.metrics.streams_reset.with_label_values(&[reason.as_str()]).inc();
+        self.hub.metrics.streams_reset.of(reason.as_str()).inc();
         if reason == ResetReason::Lagged {
             let client = &*self.client;
             tracing::warn!(client, "a stream fell behind what the journal keeps: it begins anew with a snapshot");
@@ -299,12 +299,12 @@ impl Body for StreamBody {
         loop {
             match this.step(context) {
                 Step::Send(bytes) => {
-                    this.cell.taken(Some(this.hub.millis()));
+                    this.cell.taken(Some(this.hub.millis()), this.position);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Step::Again => {}
                 Step::Wait => {
-                    this.cell.taken(None);
+                    this.cell.taken(None, this.position);
                     return Poll::Pending;
                 }
                 Step::End => return Poll::Ready(None),

@@ -59,6 +59,11 @@ impl LiveSender {
         self.0.send(Message::Report(report)).await.is_ok()
     }
 
+    /// How many reports wait to be taken.
+    pub fn waiting(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
     /// Waits until every report that was published before is taken. Returns `false` when the hub is gone.
     pub async fn settled(&self) -> bool {
         let (taken, settled) = oneshot::channel();

@@ -87,6 +87,11 @@ impl Tasks {
         self.0.lock().tasks.values().map(|(name, _)| name.to_string()).collect()
     }
 
+    /// How many tasks run now.
+    pub fn alive(&self) -> usize {
+        self.0.lock().tasks.len()
+    }
+
     /// Stops every task: cancels [`Tasks::stopping`], waits up to `deadline`, aborts what is left and hands back its
     /// names. A task spawned after that ends at once.
     pub async fn shutdown(&self, deadline: Duration) -> Vec<String> {
@@ -267,9 +272,10 @@ mod tests {
         for n in 0..1000 {
             tasks.spawn(format!("task {n}"), async {});
         }
+        assert_eq!(tasks.alive(), 1000);
         settle(&tasks, 0).await;
         assert!(tasks.running().is_empty());
-        assert_eq!(tasks.0.tracker.len(), 0);
+        assert_eq!((tasks.alive(), tasks.0.tracker.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use super::guard::{GuardLimits, Guarded};
 use super::proxy::{ProxySettings, Treatment, read_header};
 use super::request::Lend;
 use crate::model::{ClientKey, Peer};
-use crate::telemetry::{HandshakeOutcome, Limit, ProxyOutcome, ServerMetrics};
+use crate::telemetry::{HandshakeOutcome, HandshakeVersion, Limit, ProxyOutcome, ServerMetrics};
 
 /// For how long a peer may acknowledge nothing that was sent to it. Without this the kernel tries for about 15 minutes,
 /// and a peer whose network is gone holds its place for as long (G47). The kernel also counts while a peer's window is
@@ -123,13 +123,26 @@ where
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let Self { gate, tls } = self.clone();
         Box::pin(async move {
-            let handshakes = gate.metrics.handshakes.clone();
+            let metrics = gate.metrics.clone();
             let (stream, service) = gate.let_in(stream, service).await?;
             let done = tls.accept(stream, service).await;
             let outcome = done.as_ref().err().map_or(HandshakeOutcome::Ok, outcome);
-            handshakes.of(outcome).inc();
+            metrics.handshakes.of(outcome).inc();
+            let agreed = done.as_ref().ok().and_then(|(stream, _)| version(stream.get_ref().1.protocol_version()?));
+            if let Some(version) = agreed {
+                metrics.versions.of(version).inc();
+            }
             done
         })
+    }
+}
+
+/// Those that [`TlsSettings`](super::TlsSettings) lets be spoken.
+fn version(agreed: rustls::ProtocolVersion) -> Option<HandshakeVersion> {
+    match agreed {
+        rustls::ProtocolVersion::TLSv1_2 => Some(HandshakeVersion::Tls12),
+        rustls::ProtocolVersion::TLSv1_3 => Some(HandshakeVersion::Tls13),
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use gatewatch::event::{DurableEvent, EventId, EventKind, Position};
 use gatewatch::hub::{Hub, HubConfig, StreamRequest};
 use gatewatch::journal::{Commit, Journal, LiveReport, LiveSender, live_bus};
 use gatewatch::model::{Basis, Principal, PrincipalKind, RunId, Scope, VmFacts, VmGrant, VmId, VmName};
-use gatewatch::telemetry::hub::HubMetrics;
+use gatewatch::telemetry::HubMetrics;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub struct BareHub {
 impl BareHub {
     /// Starts one with one VM.
     pub async fn start(journal: Arc<dyn Journal>, config: HubConfig) -> Self {
-        let metrics = HubMetrics::new(&prometheus::Registry::new()).expect("fresh names");
+        let metrics = HubMetrics::register(&prometheus::Registry::new()).expect("fresh names");
         let hub = Hub::new(Arc::clone(&journal), config, metrics);
         let (live, receiver) = live_bus();
         let mut tasks = JoinSet::new();

@@ -23,8 +23,7 @@ use gatewatch::model::{RunEndReason, RunId, Timestamp, VmId, VmName};
 use gatewatch::server::{
     ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, install_crypto, serve,
 };
-use gatewatch::telemetry::Metrics;
-use gatewatch::telemetry::hub::HubMetrics;
+use gatewatch::telemetry::{ExportMetrics, Metrics, Scrape};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -201,6 +200,8 @@ pub struct Reading {
     pub keys: Arc<Keys>,
     /// As the beginning of a stop.
     pub stop: CancellationToken,
+    /// What exports count.
+    pub exports: ExportMetrics,
     edge: EdgeState,
     /// Tasks that end with the value.
     tasks: JoinSet<()>,
@@ -217,9 +218,8 @@ impl Reading {
         };
         let edge = EdgeState::new(EdgeSettings { auth, ..EdgeSettings::default() }, credentials, &metrics);
         let journal: Arc<dyn Journal> = archive.clone();
-        let hub_metrics = HubMetrics::new(&metrics.registry).expect("fresh names");
-        let hub = Hub::new(Arc::clone(&journal), HubConfig::default(), hub_metrics);
-        let (exports, runner) = Exports::new();
+        let hub = Hub::new(Arc::clone(&journal), HubConfig::default(), metrics.hub.clone());
+        let (exports, runner) = Exports::new(metrics.exports.clone());
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
         tasks.spawn(runner.run(stop.clone()));
@@ -230,10 +230,11 @@ impl Reading {
             exports,
             register: mpsc::channel(1).0,
             files: watch::channel(Arc::default()).1,
+            metrics: Arc::new(Scrape::new(metrics.registry)),
             not_ready: watch::channel(Vec::new()).1,
             default_interval: 5,
         };
-        Self { archive, bare: api::router(state), keys, stop, edge, tasks }
+        Self { archive, bare: api::router(state), keys, stop, exports: metrics.exports, edge, tasks }
     }
 
     /// Serves it on a free port, behind the edge that lets everybody on loopback in, and gives the URL.

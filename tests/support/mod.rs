@@ -149,9 +149,14 @@ impl Gateway {
         Sse::new(request.header("Last-Event-ID", last_id).send().await.expect("an answer"))
     }
 
+    /// The URL of `path` on the administration listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("{}{path}", self.admin)
+    }
+
     /// Status and body of a GET on the administration listener.
     pub async fn admin(&self, path: &str) -> (u16, String) {
-        let answer = plain().get(format!("{}{path}", self.admin)).send().await.expect("an answer");
+        let answer = plain().get(self.admin_url(path)).send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 

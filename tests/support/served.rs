@@ -112,10 +112,15 @@ impl Served {
         stream
     }
 
+    /// The page of metrics of the administration listener.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.ports[1]);
+        plain().get(url).send().await.expect("an answer").text().await.expect("a body")
+    }
+
     /// The value of the series that is written exactly so.
     pub async fn metric(&self, series: &str) -> f64 {
-        let url = format!("http://127.0.0.1:{}/metrics", self.ports[1]);
-        let text = plain().get(url).send().await.expect("an answer").text().await.expect("a body");
+        let text = self.metrics().await;
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
         text.lines().find_map(value).unwrap_or_else(|| panic!("no {series} in:\n{text}"))
     }

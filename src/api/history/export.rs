@@ -21,6 +21,8 @@ use crate::edge::EdgeState;
 use crate::hub::Cut;
 use crate::journal::Journal;
 use crate::model::{Principal, Timestamp};
+use crate::telemetry::metrics::Counter;
+use crate::telemetry::{ExportMetrics, ExportOutcome, Held};
 
 /// Exports at once, of all callers.
 pub const EXPORTS: usize = 4;
@@ -52,6 +54,7 @@ enum Part {
 pub struct Exports {
     places: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
+    metrics: ExportMetrics,
 }
 
 /// Owns the tasks of exports.
@@ -75,6 +78,7 @@ pub(super) struct ExportRequest {
 struct Job {
     request: ExportRequest,
     parts: mpsc::Sender<Part>,
+    metrics: ExportMetrics,
     _place: OwnedSemaphorePermit,
 }
 
@@ -99,6 +103,19 @@ enum Broken {
     History(#[from] HistoryError),
 }
 
+impl From<&Result<(), Broken>> for ExportOutcome {
+    fn from(outcome: &Result<(), Broken>) -> Self {
+        match outcome {
+            Ok(()) => Self::Ok,
+            Err(Broken::Untaken) => Self::Untaken,
+            Err(Broken::TooLong) => Self::TooLong,
+            Err(Broken::Revoked) => Self::Revoked,
+            Err(Broken::Left) => Self::Left,
+            Err(Broken::History(_)) => Self::Failed,
+        }
+    }
+}
+
 /// The error that ends a body; what it says stays here.
 #[derive(Debug, thiserror::Error)]
 #[error("the export broke off")]
@@ -106,17 +123,18 @@ struct BrokeOff;
 
 impl Exports {
     /// Places for [`EXPORTS`] and what must run for them to be filled.
-    pub fn new() -> (Self, ExportRunner) {
+    pub fn new(metrics: ExportMetrics) -> (Self, ExportRunner) {
         // Each job holds a place, so there is room for all.
         let (jobs, receiver) = mpsc::channel(EXPORTS);
-        (Self { places: Arc::new(Semaphore::new(EXPORTS)), jobs }, ExportRunner { jobs: receiver })
+        (Self { places: Arc::new(Semaphore::new(EXPORTS)), jobs, metrics }, ExportRunner { jobs: receiver })
     }
 
     /// Begins an export and gives its body once the first rows were read.
     pub(super) async fn begin(&self, request: ExportRequest) -> Result<Body, ApiError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ApiError::TooManyExports)?;
         let (parts, mut taken) = mpsc::channel(1);
-        self.jobs.try_send(Job { request, parts, _place: place }).map_err(|_| ApiError::Stopping)?;
+        let metrics = self.metrics.clone();
+        self.jobs.try_send(Job { request, parts, metrics, _place: place }).map_err(|_| ApiError::Stopping)?;
         match taken.recv().await {
             Some(Part::Broken(error)) => Err(error),
             None => Err(ApiError::Stopping),
@@ -165,10 +183,11 @@ impl ExportRunner {
 
 impl Job {
     async fn run(self) {
-        let Self { request, parts, _place } = self;
+        let Self { request, parts, metrics, _place } = self;
+        let _running = Held::on(&metrics.running);
         let client = request.principal.name.escape_debug().to_string();
         let outcome = tokio::select! {
-            outcome = timeout(LONGEST, request.produce(&parts)) => outcome.unwrap_or(Err(Broken::TooLong)),
+            outcome = timeout(LONGEST, request.produce(&parts, &metrics.rows)) => outcome.unwrap_or(Err(Broken::TooLong)),
             () = parts.closed() => Err(Broken::Left),
         };
         if let Err(Broken::History(error)) = &outcome {
@@ -179,6 +198,7 @@ impl Job {
             Err(broken @ (Broken::Left | Broken::Untaken | Broken::TooLong)) => Err(broken),
             other => ended(&parts, &other).await.and(other),
         };
+        metrics.ended.of(ExportOutcome::from(&outcome)).inc();
         match &outcome {
             Ok(()) => tracing::debug!(client, "an export ended"),
             Err(Broken::Left) => tracing::debug!(client, "an export broke off: its client left"),
@@ -191,7 +211,7 @@ impl Job {
 }
 
 impl ExportRequest {
-    async fn produce(&self, parts: &mpsc::Sender<Part>) -> Result<(), Broken> {
+    async fn produce(&self, parts: &mpsc::Sender<Part>, read: &Counter) -> Result<(), Broken> {
         let mut encoder = Encoder::new(self.format);
         let mut text = encoder.head(&self.wanted);
         let mut reader = Reader::new(&*self.journal, self.wanted.clone());
@@ -201,7 +221,10 @@ impl ExportRequest {
             while !over && text.len() < LEAST_PART {
                 self.stands()?;
                 match reader.next().await? {
-                    Some(rows) => encoder.rows(&rows, &mut text),
+                    Some(rows) => {
+                        read.inc_by(rows.len() as u64);
+                        encoder.rows(&rows, &mut text);
+                    }
                     None => over = true,
                 }
             }

@@ -58,6 +58,21 @@ pub enum Rows {
     Tasks(Vec<TaskRow>),
 }
 
+impl Rows {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Runs(rows) => rows.len(),
+            Self::Tasks(rows) => rows.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// One page of runs.
 pub(super) async fn runs_page(journal: &dyn Journal, query: &RunQuery) -> Result<RunPage, HistoryError> {
     in_time(journal.runs(query)).await

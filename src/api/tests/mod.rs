@@ -1,6 +1,7 @@
 //! Handlers through the router, as a client sees them.
 
 mod docs;
+mod metrics;
 mod polling;
 mod stream;
 mod writing;
@@ -11,7 +12,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use prometheus::Registry;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -28,12 +28,12 @@ use crate::model::{
     Basis, Container, MemoryUse, Principal, PrincipalKind, ProgressView, RunId, Scope, Stage, TaskView, Timestamp,
     VmFacts, VmGrant, VmId, VmName, VmView,
 };
-use crate::telemetry::hub::HubMetrics;
-use crate::telemetry::{AddressSource, Metrics};
+use crate::telemetry::{AddressSource, Metrics, Scrape};
 
 /// A router and the far ends of what it is given.
 struct Lab {
     router: Router,
+    state: ApiState,
     hub: Arc<Hub>,
     registrations: mpsc::Receiver<RegisterVm>,
     files: watch::Sender<Arc<FilesView>>,
@@ -54,8 +54,8 @@ impl Lab {
     /// A real hub that has heard of `entries`.
     async fn behind(entries: Vec<VmEntry>, config: HubConfig, settings: EdgeSettings) -> Self {
         let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new(MemoryJournalConfig::default()));
-        let metrics = HubMetrics::new(&Registry::new()).expect("fresh names");
-        let hub = Hub::new(Arc::clone(&journal), config, metrics);
+        let metrics = Metrics::new();
+        let hub = Hub::new(Arc::clone(&journal), config, metrics.hub.clone());
         let (live, receiver) = live_bus();
         let mut running = JoinSet::new();
         running.spawn(Arc::clone(&hub).run(receiver, CancellationToken::new()));
@@ -71,10 +71,9 @@ impl Lab {
         let (register, registrations) = mpsc::channel(1);
         let (files, files_view) = watch::channel(Arc::default());
         let (not_ready, not_ready_view) = watch::channel(Vec::new());
-        let metrics = Metrics::new();
         let credentials = Credentials::of_keys(Arc::new(Keys::none()), &metrics);
         let edge = EdgeState::new(settings, credentials, &metrics);
-        let (exports, runner) = Exports::new();
+        let (exports, runner) = Exports::new(metrics.exports.clone());
         running.spawn(runner.run(CancellationToken::new()));
         let state = ApiState {
             edge,
@@ -83,10 +82,11 @@ impl Lab {
             exports,
             register,
             files: files_view,
+            metrics: Arc::new(Scrape::new(metrics.registry.clone())),
             not_ready: not_ready_view,
             default_interval: 5,
         };
-        Self { router: router(state), hub, registrations, files, not_ready, _running: running }
+        Self { router: router(state.clone()), state, hub, registrations, files, not_ready, _running: running }
     }
 
     async fn send(&self, request: Request<Body>) -> Response<Body> {

@@ -2,6 +2,7 @@
 
 mod flaky;
 mod outage;
+mod pulse;
 mod restart;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use self::flaky::{Flaky, Mood};
 use super::commits::Identity;
 use super::recorder::Recorder;
-use super::{Fleet, Shared};
+use super::{Fleet, Pulse, Shared};
 use crate::config::{Config, MapEnv, VmConfig};
 use crate::event::{DurableEvent, Position};
 use crate::journal::{Journal, LiveReceiver, LiveReport, live_bus};
@@ -78,6 +79,7 @@ impl Lab {
             metrics: metrics.clone(),
             idle_interval: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
+            pulse: Pulse::default(),
         };
         let fleet = Fleet::new(shared, tasks.clone(), readiness.clone(), dir.path().to_owned());
         Self { fleet, bus, readiness, tasks, metrics, demand, _dir: dir }

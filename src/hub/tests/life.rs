@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
 use super::*;
-use crate::hub::{Cut, EndReason};
+use crate::hub::{Cut, EndReason, Lag};
 use crate::telemetry::captured::Captured;
 
 fn seconds(n: u64) -> Duration {
@@ -83,6 +83,30 @@ async fn g51_a_stream_that_never_reads_holds_nothing_and_delays_nobody() {
     drop(stuck);
     assert_eq!(lab.ended(EndReason::Slow.as_str()), 50);
     assert_eq!(lab.metrics.streams_open.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lag_is_that_of_streams_for_which_something_waits_and_of_no_idle_one() {
+    let mut lab = Lab::new();
+    lab.report("a", view(Stage::Ready)).await;
+    let mut reader = lab.watch(1).await;
+    let mut stuck: Vec<_> = (0..3).map(|_| lab.open(1, None)).collect();
+    for client in &mut stuck {
+        client.so_far().await;
+    }
+    assert_eq!(lab.hub.lag(), Lag::default(), "nothing waits for anybody");
+    for n in 0..40 {
+        lab.commit("a", vec![completed("a", "r", n)]).await;
+    }
+    reader.so_far().await;
+    sleep(seconds(9)).await;
+    reader.so_far().await;
+    let lag = lab.hub.lag();
+    assert_eq!((lag.behind, lag.commits, lag.longest.as_secs()), (3, 40, 9));
+    stuck[0].so_far().await;
+    assert_eq!(lab.hub.lag().behind, 2, "who reads again is not behind");
+    drop(stuck);
+    assert_eq!(lab.hub.lag(), Lag::default());
 }
 
 #[tokio::test(start_paused = true)]

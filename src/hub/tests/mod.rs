@@ -30,7 +30,7 @@ use crate::model::{
     ActiveError, Basis, Change, ErrorCode, Principal, PrincipalKind, ProgressView, RunId, Scope, Stage, Timestamp,
     VmFacts, VmGrant, VmId, VmName, VmView,
 };
-use crate::telemetry::hub::HubMetrics;
+use crate::telemetry::HubMetrics;
 
 struct Lab {
     hub: Arc<Hub>,
@@ -177,7 +177,7 @@ impl Lab {
 
     /// The hub sees `journal` through `seen`.
     fn through(seen: Arc<dyn Journal>, journal: Arc<dyn Journal>, config: HubConfig) -> Self {
-        let metrics = HubMetrics::new(&Registry::new()).expect("fresh names");
+        let metrics = HubMetrics::register(&Registry::new()).expect("fresh names");
         let hub = Hub::new(seen, config, metrics.clone());
         let (bus, receiver) = live_bus();
         let stop = CancellationToken::new();
@@ -240,12 +240,12 @@ impl Lab {
         client
     }
 
-    fn ended(&self, reason: &str) -> u64 {
-        self.metrics.streams_ended.with_label_values(&[reason]).get()
+    fn ended(&self, reason: &'static str) -> u64 {
+        self.metrics.streams_ended.of(reason).get()
     }
 
-    fn reset(&self, reason: &str) -> u64 {
-        self.metrics.streams_reset.with_label_values(&[reason]).get()
+    fn reset(&self, reason: &'static str) -> u64 {
+        self.metrics.streams_reset.of(reason).get()
     }
 }
 

@@ -72,7 +72,9 @@ impl EmbeddedJournal {
         let (requests, waiting) = mpsc::channel(WAITING);
         let tail = broadcast::Sender::new(TAIL_CAPACITY);
         let (failed, failing) = watch::channel(mark.full.then(|| "database or disk is full".into()));
+        metrics.failing.set(i64::from(mark.full));
         let writer = Writer {
+            path: path.clone(),
             epoch: epoch.clone(),
             connection,
             mark,
@@ -95,6 +97,11 @@ impl EmbeddedJournal {
     /// Why the journal takes no commits now; `None` while it does.
     pub fn failing(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.failing.clone()
+    }
+
+    /// How many requests wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
     }
 
     /// What has to be done from time to time, to be called every second or so: removes what is no longer kept, a step at

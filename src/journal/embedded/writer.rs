@@ -1,7 +1,9 @@
 //! The one thread that writes.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -9,7 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::lock::Lock;
 use super::mark::Mark;
 use crate::event::Epoch;
-use crate::journal::store::{self, Retention};
+use crate::journal::store::{self, Pruned, Retention};
 use crate::journal::{Bounds, Commit, Committed, JournalError, LastCommit, MAX_RECORD_BYTES};
 use crate::model::{Timestamp, VmId, VmName};
 use crate::telemetry::JournalMetrics;
@@ -73,6 +75,7 @@ impl Request {
 const PRUNE_EVERY: f64 = 60.0;
 
 pub(super) struct Writer {
+    pub(super) path: PathBuf,
     pub(super) epoch: Epoch,
     pub(super) connection: Connection,
     pub(super) mark: Mark,
@@ -186,6 +189,7 @@ impl Writer {
     fn announce(&mut self, committed: Vec<Committed>, replies: impl IntoIterator<Item = Reply<Committed>>) {
         if let Some(last) = committed.last() {
             self.mark.announce(last.seq);
+            self.metrics.last_commit.set(Timestamp::from(SystemTime::now()).0 as i64);
         }
         {
             let mut bounds = self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,6 +220,7 @@ impl Writer {
 
     fn fails(&self, error: &rusqlite::Error) {
         let why = error.to_string();
+        self.metrics.failing.set(1);
         self.failing.send_if_modified(|failing| {
             let news = failing.as_deref() != Some(&*why);
             if news {
@@ -230,6 +235,7 @@ impl Writer {
     }
 
     fn works(&self) {
+        self.metrics.failing.set(0);
         self.failing.send_if_modified(|failing| {
             let news = failing.is_some();
             if news {
@@ -243,6 +249,7 @@ impl Writer {
     /// One step of what has to be done from time to time; `true`: there is more of it to do now.
     fn maintain(&mut self, now: Timestamp) -> Result<bool, JournalError> {
         self.now = now;
+        self.measure();
         if self.failing.borrow().is_some() {
             self.make_room(now);
             return Ok(false);
@@ -265,8 +272,9 @@ impl Writer {
 
     fn prune(&mut self, now: Timestamp) -> rusqlite::Result<bool> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (floor, more) = store::prune(&transaction, &self.retention, now)?;
+        let Pruned { floor, more, events } = store::prune(&transaction, &self.retention, now)?;
         transaction.commit()?;
+        self.metrics.pruned.inc_by(events);
         let floor = floor.into();
         let mut bounds = self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
         bounds.floor = bounds.floor.max(floor);
@@ -276,6 +284,19 @@ impl Writer {
             self.unsaved += COMMIT_OVERHEAD;
         }
         Ok(more)
+    }
+
+    /// Brings up to now what metrics say of the file. Only here does anybody wait for its disk.
+    fn measure(&self) {
+        let bytes = |path: PathBuf| fs::metadata(path).map_or(0, |file| i64::try_from(file.len()).unwrap_or(i64::MAX));
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        self.metrics.file_bytes.set(bytes(self.path.clone()));
+        self.metrics.wal_bytes.set(bytes(wal.into()));
+        match store::kept(&self.connection) {
+            Ok(kept) => self.metrics.kept.set(kept),
+            Err(error) => tracing::debug!(%error, "how many events the journal keeps is not known"),
+        }
     }
 
     /// Frees what can be freed without anybody's help, and finds out whether there is room for the largest record again.

@@ -16,7 +16,7 @@ mod write;
 pub(super) use place::Place;
 pub(super) use pool::Pool;
 pub use prune::Retention;
-pub(super) use prune::prune;
+pub(super) use prune::{Pruned, kept, prune};
 pub(super) use read::{count_after, last_commit, read, read_runs, run, runs, vms};
 pub use read_only::ReadOnlyJournal;
 pub use schema::OpenError;

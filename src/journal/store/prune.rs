@@ -31,22 +31,38 @@ impl Retention {
     }
 }
 
+/// What one step of removal did.
+#[derive(Debug)]
+pub(in crate::journal) struct Pruned {
+    /// The floor from here on.
+    pub(in crate::journal) floor: Place,
+    /// There is more to do.
+    pub(in crate::journal) more: bool,
+    /// Events removed.
+    pub(in crate::journal) events: u64,
+}
+
 /// One step of removal. Moves the floor over events that are due, and removes those before it, except that
 /// a run stays whole as long as it has an event after the floor or is the latest of its log. The last commit of a VM is
 /// never removed.
 ///
-/// Gives the new floor and whether there is more to do. Part of the caller's transaction.
+/// Part of the caller's transaction.
 pub(in crate::journal) fn prune(
     connection: &Connection,
     retention: &Retention,
     now: Timestamp,
-) -> rusqlite::Result<(Place, bool)> {
-    let (floor, more) = move_floor(connection, retention, now)?;
-    let runs_left = forget_runs(connection, floor)?;
-    Ok((floor, more || runs_left))
+) -> rusqlite::Result<Pruned> {
+    let moved = move_floor(connection, retention, now)?;
+    let (runs_left, of_runs) = forget_runs(connection, moved.floor)?;
+    Ok(Pruned { more: moved.more || runs_left, events: moved.events + of_runs, ..moved })
 }
 
-fn move_floor(connection: &Connection, retention: &Retention, now: Timestamp) -> rusqlite::Result<(Place, bool)> {
+/// How many events stand after the floor.
+pub(in crate::journal) fn kept(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT no - floor_no FROM head")?.query_row([], |row| row.get(0))
+}
+
+fn move_floor(connection: &Connection, retention: &Retention, now: Timestamp) -> rusqlite::Result<Pruned> {
     let (floor, floor_no, no): (Place, i64, i64) = connection
         .prepare_cached("SELECT floor, floor_no, no FROM head")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -65,26 +81,27 @@ fn move_floor(connection: &Connection, retention: &Retention, now: Timestamp) ->
         looked_at += 1;
         new = Some((place, no));
     }
-    let Some((new, new_no)) = new else { return Ok((floor, false)) };
+    let Some((new, new_no)) = new else { return Ok(Pruned { floor, more: false, events: 0 }) };
     debug_assert!(new_no > floor_no, "events after the floor are numbered without a gap");
     connection.prepare_cached("UPDATE head SET floor = ?1, floor_no = ?2")?.execute(params![new, new_no])?;
     // Those of runs go with their run.
     let sql = "DELETE FROM events WHERE place > ?1 AND place <= ?2 \
                AND (run IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.run = events.run))";
-    connection.prepare_cached(sql)?.execute(params![floor, new])?;
-    Ok((new, looked_at == STEP))
+    let events = connection.prepare_cached(sql)?.execute(params![floor, new])?;
+    Ok(Pruned { floor: new, more: looked_at == STEP, events: events as u64 })
 }
 
-/// Removes one run of those that nothing keeps any more, or a part of it if it is long. `true`: there are others.
-fn forget_runs(connection: &Connection, floor: Place) -> rusqlite::Result<bool> {
+/// Removes one run of those that nothing keeps any more, or a part of it if it is long. `true`: there are others; and how
+/// many events went.
+fn forget_runs(connection: &Connection, floor: Place) -> rusqlite::Result<(bool, u64)> {
     let sql = "SELECT run FROM runs WHERE newest <= ?1 AND EXISTS (SELECT 1 FROM runs AS later \
                WHERE later.vm_id = runs.vm_id AND later.source = runs.source AND later.started > runs.started) LIMIT 1";
     let run: Option<String> = connection.prepare_cached(sql)?.query_row([floor], |row| row.get(0)).optional()?;
-    let Some(run) = run else { return Ok(false) };
+    let Some(run) = run else { return Ok((false, 0)) };
     let sql = "DELETE FROM events WHERE place IN (SELECT place FROM events WHERE run = ?1 ORDER BY place LIMIT ?2)";
     let removed = connection.prepare_cached(sql)?.execute(params![run, STEP])?;
     if i64::try_from(removed).unwrap_or(STEP) < STEP {
         connection.prepare_cached("DELETE FROM runs WHERE run = ?1")?.execute([&run])?;
     }
-    Ok(true)
+    Ok((true, removed as u64))
 }

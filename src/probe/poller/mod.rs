@@ -100,6 +100,11 @@ impl Probe {
         self.transport.logins()
     }
 
+    /// Whether its connection is kept open now.
+    pub fn connected(&self) -> bool {
+        self.transport.connected()
+    }
+
     /// Ends the connection. (Dropping a probe ends it too, without a goodbye to the VM.)
     pub async fn close(mut self) {
         if timeout(CLOSE_TIMEOUT, self.transport.close()).await.is_err() {

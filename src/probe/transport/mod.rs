@@ -30,6 +30,11 @@ pub trait Transport: Send {
 
     /// How often it logged in, since it was made. Stays 0 where there is nothing to log in to.
     fn logins(&self) -> u64;
+
+    /// Whether it keeps a connection open. Stays `false` where there is nothing to connect to.
+    fn connected(&self) -> bool {
+        false
+    }
 }
 
 /// Feeds `script` to a shell and reads what it prints, up to `cap` bytes.

@@ -3,7 +3,7 @@
 use super::by_hand::{Way, ask};
 use super::issued::Ca;
 use super::*;
-use crate::telemetry::HandshakeOutcome;
+use crate::telemetry::{HandshakeOutcome, HandshakeVersion};
 
 fn only_tls13(cert: &DevCertificate) -> TlsSettings {
     let config = TlsConfig { min_version: TlsVersion::V1_3, ..with_files(cert) };
@@ -25,6 +25,8 @@ async fn g21_a_browser_gets_http2_and_an_old_client_http1_over_tls() {
         assert_eq!(answer.text().await.unwrap(), "hello");
     }
     assert_eq!(server.metrics.server.handshakes.of(HandshakeOutcome::Ok).get(), 3);
+    let versions = [HandshakeVersion::Tls12, HandshakeVersion::Tls13];
+    assert_eq!(versions.map(|version| server.metrics.server.versions.of(version).get()), [1, 2]);
     eventually("the gauge falls with the connections", || server.metrics.server.connections.get() == 0).await;
 }
 
@@ -42,6 +44,7 @@ async fn g53_handshakes_are_counted_by_how_they_end() {
     let old = client(&cert).tls_version_max(reqwest::tls::Version::TLS_1_2).build().unwrap();
     assert!(old.get(&url).send().await.is_err());
     eventually("TLS 1.2 is refused", || count(HandshakeOutcome::Incompatible) == 1).await;
+    assert_eq!(server.metrics.server.versions.of(HandshakeVersion::Tls12).get(), 0, "nothing was agreed on");
 
     until_closed(server.addr, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     eventually("plain HTTP is not TLS", || count(HandshakeOutcome::NotTls) == 1).await;

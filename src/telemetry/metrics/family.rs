@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// Upper bounds of every histogram of durations, in seconds: from a snapshot out of memory to the poll timeout.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
@@ -25,9 +27,45 @@ pub trait LabelSet: Copy + 'static {
     fn index(self) -> usize;
 }
 
+/// What documents say of one metric.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its labels, each with its values where telemetry has them as a closed set.
+    pub labels: Vec<(&'static str, Vec<&'static str>)>,
+    /// Its HELP text.
+    pub help: &'static str,
+}
+
 /// A metric that can be put on a registry.
 pub(in crate::telemetry) trait Family: Sized {
+    /// Its type, as the exposition names it.
+    const KIND: &'static str;
+
     fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self>;
+
+    /// The values of its labels, as far as they are closed sets of this room, in the order of the labels.
+    fn values() -> Vec<Vec<&'static str>> {
+        Vec::new()
+    }
+}
+
+fn words<L: LabelSet>() -> Vec<&'static str> {
+    L::ALL.iter().map(|value| value.as_str()).collect()
+}
+
+/// What `F` is, under `name`.
+pub(in crate::telemetry) fn describe<F: Family>(
+    name: &'static str,
+    help: &'static str,
+    labels: &[&'static str],
+) -> Described {
+    let mut values = F::values().into_iter();
+    let labels = labels.iter().map(|label| (*label, values.next().unwrap_or_default())).collect();
+    Described { name, kind: F::KIND, labels, help }
 }
 
 fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
@@ -36,18 +74,24 @@ fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> pro
 }
 
 impl Family for Counter {
+    const KIND: &'static str = "counter";
+
     fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
         add(registry, IntCounter::new(name, help)?)
     }
 }
 
 impl Family for Gauge {
+    const KIND: &'static str = "gauge";
+
     fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
         add(registry, IntGauge::new(name, help)?)
     }
 }
 
 impl Family for Seconds {
+    const KIND: &'static str = "histogram";
+
     fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
         add(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()))?)
     }
@@ -68,10 +112,130 @@ impl<L: LabelSet> CounterBy<L> {
 }
 
 impl<L: LabelSet> Family for CounterBy<L> {
+    const KIND: &'static str = "counter";
+
+    fn values() -> Vec<Vec<&'static str>> {
+        vec![words::<L>()]
+    }
+
     fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
         let counters = L::ALL.iter().map(|value| vec.get_metric_with_label_values(&[value.as_str()]));
         Ok(Self { counters: counters.collect::<prometheus::Result<_>>()?, set: PhantomData })
+    }
+}
+
+/// Counters of one label whose values are a closed set of the room that counts: texts of its code alone.
+#[derive(Clone, Debug)]
+pub struct CounterByWord(IntCounterVec);
+
+impl CounterByWord {
+    /// The counter of `word`; from here on it is there.
+    pub fn of(&self, word: &'static str) -> Counter {
+        self.0.with_label_values(&[word])
+    }
+}
+
+impl Family for CounterByWord {
+    const KIND: &'static str = "counter";
+
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
+        vec.get_metric_with_label_values(&[""])?;
+        vec.reset();
+        Ok(Self(vec))
+    }
+}
+
+/// Gauges of one closed label.
+#[derive(Clone, Debug)]
+pub struct GaugeBy<L> {
+    gauges: Vec<IntGauge>,
+    set: PhantomData<fn(L)>,
+}
+
+impl<L: LabelSet> GaugeBy<L> {
+    /// The gauge of `value`.
+    pub fn of(&self, value: L) -> &Gauge {
+        &self.gauges[value.index()]
+    }
+}
+
+impl<L: LabelSet> Family for GaugeBy<L> {
+    const KIND: &'static str = "gauge";
+
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        let vec = add(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)?;
+        let gauges = L::ALL.iter().map(|value| vec.get_metric_with_label_values(&[value.as_str()]));
+        Ok(Self { gauges: gauges.collect::<prometheus::Result<_>>()?, set: PhantomData })
+    }
+
+    fn values() -> Vec<Vec<&'static str>> {
+        vec![words::<L>()]
+    }
+}
+
+/// Gauges of `N` labels whose values are told at each scrape: for a registry of that scrape's own.
+#[derive(Clone, Debug)]
+pub struct GaugeOf<const N: usize>(GaugeVec);
+
+impl<const N: usize> GaugeOf<N> {
+    /// Sets the gauge of `labels`.
+    pub fn set(&self, labels: [&str; N], value: f64) {
+        self.0.with_label_values(&labels).set(value);
+    }
+}
+
+impl<const N: usize> Family for GaugeOf<N> {
+    const KIND: &'static str = "gauge";
+
+    fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        let vec = add(registry, GaugeVec::new(Opts::new(name, help), labels)?)?;
+        vec.get_metric_with_label_values(&[""; N])?;
+        vec.reset();
+        Ok(Self(vec))
+    }
+}
+
+/// Seconds that somebody else adds up, such as the kernel.
+#[derive(Clone, Debug)]
+pub struct TotalSeconds(prometheus::Counter);
+
+impl TotalSeconds {
+    /// The total is `seconds` now. A smaller one than before is ignored: a counter never falls.
+    pub fn reach(&self, seconds: f64) {
+        self.0.inc_by((seconds - self.0.get()).max(0.0));
+    }
+
+    /// The total.
+    pub fn total(&self) -> f64 {
+        self.0.get()
+    }
+}
+
+impl Family for TotalSeconds {
+    const KIND: &'static str = "counter";
+
+    fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
+        Ok(Self(add(registry, prometheus::Counter::new(name, help)?)?))
+    }
+}
+
+/// One that a gauge counts for as long as this value lives, in whatever way it goes.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Held {
+    /// Counts one more on `gauge`.
+    pub fn on(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -90,6 +254,12 @@ impl<A: LabelSet, B: LabelSet> CounterByPair<A, B> {
 }
 
 impl<A: LabelSet, B: LabelSet> Family for CounterByPair<A, B> {
+    const KIND: &'static str = "counter";
+
+    fn values() -> Vec<Vec<&'static str>> {
+        vec![words::<A>(), words::<B>()]
+    }
+
     fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
         // Fails here, at start-up, rather than at the first request if the number of labels is wrong.
@@ -127,6 +297,8 @@ fn decimal(mut n: u16, digits: &mut [u8; 5]) -> &str {
 }
 
 impl Family for Requests {
+    const KIND: &'static str = "counter";
+
     fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
         vec.get_metric_with_label_values(&["", "", ""])?;
@@ -147,6 +319,8 @@ impl SecondsBy {
 }
 
 impl Family for SecondsBy {
+    const KIND: &'static str = "histogram";
+
     fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
         let vec = add(registry, HistogramVec::new(opts, labels)?)?;
@@ -161,6 +335,8 @@ impl Family for SecondsBy {
 pub struct BuildInfo(());
 
 impl Family for BuildInfo {
+    const KIND: &'static str = "gauge";
+
     fn register(registry: &Registry, name: &str, help: &str, _: &[&str]) -> prometheus::Result<Self> {
         let gauge = IntGauge::with_opts(Opts::new(name, help).const_label("version", env!("CARGO_PKG_VERSION")))?;
         gauge.set(1);
@@ -191,6 +367,13 @@ macro_rules! metrics {
                         registry, $metric, concat!($($help),+).trim_ascii(), &[$($label),*],
                     )?, )+
                 })
+            }
+
+            /// What documents say of them.
+            pub(in crate::telemetry) fn describe() -> Vec<$crate::telemetry::metrics::Described> {
+                vec![$( $crate::telemetry::metrics::family::describe::<$kind>(
+                    $metric, concat!($($help),+).trim_ascii(), &[$($label),*],
+                ), )+]
             }
         }
     };

@@ -1,7 +1,7 @@
 //! The closed sets of label values.
 
 use super::family::LabelSet;
-use crate::model::Whose;
+use crate::model::{Stage, Whose};
 
 macro_rules! label_set {
     ($(#[doc = $about:literal])+ $name:ident { $( $(#[doc = $doc:literal])+ $value:ident = $text:literal, )+ }) => {
@@ -208,5 +208,69 @@ label_set! {
         Ok = "ok",
         /// No answer, or one without a key that can be used; the keys from before stay.
         Failed = "failed",
+    }
+}
+
+label_set! {
+    /// The protocol version of a handshake that ended well.
+    HandshakeVersion {
+        /// TLS 1.2.
+        Tls12 = "1.2",
+        /// TLS 1.3.
+        Tls13 = "1.3",
+    }
+}
+
+label_set! {
+    /// What waits for its turn within the process.
+    Queue {
+        /// Reports of pollers on their way to the hub.
+        LiveBus = "live_bus",
+        /// Requests to the writer of the journal.
+        Journal = "journal",
+        /// Questions of streams to the journal.
+        Readers = "readers",
+    }
+}
+
+label_set! {
+    /// How an export ended.
+    ExportOutcome {
+        /// The client has all of it.
+        Ok = "ok",
+        /// The client left before.
+        Left = "left",
+        /// The client took nothing for too long.
+        Untaken = "untaken",
+        /// It lasted longer than an export may.
+        TooLong = "too_long",
+        /// Its credential stands no more, or allows something else now.
+        Revoked = "revoked",
+        /// The history could not be read.
+        Failed = "failed",
+    }
+}
+
+label_set! {
+    /// How a closed task went.
+    TaskOutcome {
+        /// Passed.
+        Passed = "passed",
+        /// Failed.
+        Failed = "failed",
+        /// The log does not say.
+        Unknown = "unknown",
+    }
+}
+
+impl LabelSet for Stage {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
     }
 }

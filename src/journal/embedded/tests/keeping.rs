@@ -45,6 +45,27 @@ async fn what_is_older_than_asked_goes_and_says_so() {
 }
 
 #[tokio::test]
+async fn metrics_say_how_large_it_is_what_it_keeps_and_what_went() {
+    let (place, metrics) = (Place::new(), metrics());
+    let journal = place.open_counting(Retention::new(days(10), 1_000_000), &metrics);
+    assert_eq!((metrics.last_commit.get(), metrics.failing.get()), (0, 0));
+    on_day(&journal, 0.0).await;
+    put(&journal, "a", vec![started("a", "old", "/1"), done("a", "old"), ended("a", "old")]).await;
+    put(&journal, "a", vec![started("a", "new", "/1")]).await;
+    on_day(&journal, 1.0).await;
+    assert_eq!((metrics.kept.get(), metrics.pruned.get()), (4, 0));
+    let size = |path: PathBuf| std::fs::metadata(path).expect("there").len() as i64;
+    assert_eq!(metrics.file_bytes.get(), size(place.path()));
+    assert_eq!(metrics.wal_bytes.get(), size(place.path().with_extension("db-wal")));
+    assert!(metrics.wal_bytes.get() > 0, "what was committed is in it");
+    assert!(metrics.last_commit.get() > 1_700_000_000, "of the wall clock");
+    on_day(&journal, 20.0).await;
+    on_day(&journal, 20.1).await;
+    assert_eq!((metrics.kept.get(), metrics.pruned.get()), (0, 3), "the latest run of the log stays");
+    assert_eq!(completions(&journal, "old").await.len(), 0);
+}
+
+#[tokio::test]
 async fn of_too_many_the_oldest_go_but_none_younger_than_seven_days() {
     let place = Place::new();
     let journal = place.open_keeping(Retention::new(days(1000), 5));

@@ -35,6 +35,11 @@ impl Place {
         self.open_keeping(Retention::new(MONTH, 1_000_000))
     }
 
+    fn open_counting(&self, retention: Retention, metrics: &JournalMetrics) -> EmbeddedJournal {
+        let config = EmbeddedConfig { path: self.path(), retention };
+        EmbeddedJournal::open(config, metrics.clone(), Timestamp(1e9)).expect("opens")
+    }
+
     fn open_keeping(&self, retention: Retention) -> EmbeddedJournal {
         open(&self.path(), retention).expect("it opens")
     }

@@ -104,6 +104,10 @@ impl Transport for Ssh {
     fn logins(&self) -> u64 {
         self.logins
     }
+
+    fn connected(&self) -> bool {
+        self.master.is_some()
+    }
 }
 
 #[cfg(test)]

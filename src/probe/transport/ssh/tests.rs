@@ -189,14 +189,17 @@ async fn poll(ssh: &mut Ssh) -> Result<reply::Reply, PollFailure> {
 async fn polls_share_one_login_and_closing_leaves_nothing() {
     let sshd = Sshd::start().await;
     let mut ssh = Ssh::new(sshd.config());
+    assert!(!ssh.connected());
     for _ in 0..5 {
         assert!(poll(&mut ssh).await.unwrap().seen.clock.is_some());
     }
     assert_eq!((ssh.logins(), sshd.logins()), (1, 1));
+    assert!(ssh.connected());
     assert_eq!(sshd.masters().lines().count(), 1);
     let folder = fs::read_dir(sshd.path("run")).unwrap().next().unwrap().unwrap().path();
     assert_eq!(dir::masters_of(&folder.join("m")).len(), 1, "a sweep after a kill would find it");
     ssh.close().await;
+    assert!(!ssh.connected());
     sshd.nothing_left().await;
     poll(&mut ssh).await.unwrap();
     assert_eq!(ssh.logins(), 2);
