@@ -36,6 +36,7 @@ mod reload;
 mod resume_race;
 mod scanners;
 mod security_model;
+mod service;
 mod shutdown;
 mod slow_clients;
 mod slow_readers;

@@ -11,7 +11,7 @@ mod sse;
 pub use archive::{Archive, Reading};
 pub use browser::{Browser, ENTER};
 pub use haproxy::{HaProxy, bundle};
-pub use process::{Process, Scheme};
+pub use process::{Process, Scheme, program};
 pub use served::{Served, gatewatch, id_of, new_key, replace};
 pub use site::Site;
 pub use sse::{Frame, Sse};
