@@ -5,7 +5,7 @@ CARGO ?= cargo
 # one of their own on loopback.
 # docker-cli is a package of its own from Debian 13 on; a name with `?` is passed over where there is none.
 TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal procps curl chromium chromium-driver \
-	haproxy sslscan testssl.sh slowhttptest openssl systemd mandoc zsh fish
+	haproxy sslscan testssl.sh slowhttptest openssl systemd mandoc zsh fish mmdebstrap docker-compose docker-buildx?
 BUILD_PACKAGES = gcc libc6-dev make
 # ssh to reach VMs, curl to look at events.
 RUN_PACKAGES = openssh-client curl
