@@ -5,7 +5,7 @@ CARGO ?= cargo
 # one of their own on loopback.
 # docker-cli is a package of its own from Debian 13 on; a name with `?` is passed over where there is none.
 TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal procps curl chromium chromium-driver \
-	haproxy sslscan testssl.sh slowhttptest openssl
+	haproxy sslscan testssl.sh slowhttptest openssl systemd mandoc zsh fish mmdebstrap docker-compose docker-buildx?
 BUILD_PACKAGES = gcc libc6-dev make
 # ssh to reach VMs, curl to look at events.
 RUN_PACKAGES = openssh-client curl
@@ -13,7 +13,18 @@ RUN_PACKAGES = openssh-client curl
 TELL_SKIPPED = [ ! -s target/tmp/skipped ] || \
 	{ echo "NOT RUN: $$(wc -l < target/tmp/skipped) tests of the real VM:"; cat target/tmp/skipped; }
 
-.PHONY: help build demo test test-edge lab soak bench install-build install-run install-test
+# Where `make install` puts things: PREFIX is for programs, DESTDIR stands in front of everything, for packages.
+PREFIX = /usr/local
+DESTDIR =
+BINARY = target/release/gatewatch
+BIN = $(DESTDIR)$(PREFIX)/bin
+UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
+SYSUSERS = $(DESTDIR)$(PREFIX)/lib/sysusers.d
+SHARE = $(DESTDIR)$(PREFIX)/share
+ETC = $(DESTDIR)/etc/gatewatch
+EXAMPLES = config/gatewatch.toml config/minimal.toml config/local.toml
+
+.PHONY: help build demo test test-edge lab soak bench install install-files uninstall install-build install-run install-test
 
 help:
 	@echo "make demo       watch a simulated fleet in this terminal's browser or with curl"
@@ -23,6 +34,8 @@ help:
 	@echo "make soak       every fault in turn for SOAK_MINUTES (60), and what was lost, doubled or reset"
 	@echo "make bench      figures: log parsing, one poll, delivery, the journal, the edge, a scrape"
 	@echo "make build      the release binary: target/release/gatewatch"
+	@echo "make install    binary, systemd unit, man pages, completions and an example, below PREFIX ($(PREFIX))"
+	@echo "make uninstall  takes them away; configuration and data stay"
 
 build: install-build install-run
 	$(CARGO) build --release --locked
@@ -60,6 +73,32 @@ soak: install-build install-test
 bench: install-build install-test
 	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge --bench scrape
 	$(CARGO) bench --locked --bench report
+
+install: build
+	$(MAKE) install-files
+
+# Of a binary that is there. An operator's configuration stays as it is.
+install-files:
+	install -D -m 755 --strip $(BINARY) $(BIN)/gatewatch
+	install -d $(UNITS) $(SYSUSERS) $(ETC) $(SHARE)/man/man1
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/gatewatch.service > $(UNITS)/gatewatch.service
+	install -m 644 packaging/gatewatch.sysusers $(SYSUSERS)/gatewatch.conf
+	install -D -m 644 -t $(SHARE)/doc/gatewatch $(EXAMPLES)
+	[ -e $(ETC)/gatewatch.toml ] || install -m 644 config/minimal.toml $(ETC)/gatewatch.toml
+	$(BIN)/gatewatch generate --out $(SHARE)/gatewatch-generated
+	install -m 644 -t $(SHARE)/man/man1 $(SHARE)/gatewatch-generated/man1/*
+	install -D -m 644 $(SHARE)/gatewatch-generated/bash/gatewatch.bash $(SHARE)/bash-completion/completions/gatewatch
+	install -D -m 644 -t $(SHARE)/zsh/site-functions $(SHARE)/gatewatch-generated/zsh/_gatewatch
+	install -D -m 644 -t $(SHARE)/fish/vendor_completions.d $(SHARE)/gatewatch-generated/fish/gatewatch.fish
+	rm -r $(SHARE)/gatewatch-generated
+	[ -n "$(DESTDIR)" ] || ! command -v systemd-sysusers >/dev/null || systemd-sysusers $(SYSUSERS)/gatewatch.conf
+
+uninstall:
+	rm -f $(BIN)/gatewatch $(UNITS)/gatewatch.service $(SYSUSERS)/gatewatch.conf
+	rm -f $(SHARE)/man/man1/gatewatch.1 $(SHARE)/man/man1/gatewatch-*.1
+	rm -f $(SHARE)/bash-completion/completions/gatewatch $(SHARE)/zsh/site-functions/_gatewatch
+	rm -f $(SHARE)/fish/vendor_completions.d/gatewatch.fish
+	rm -rf $(SHARE)/doc/gatewatch
 
 install-build:
 	@docker/install-packages "$(BUILD_PACKAGES)"

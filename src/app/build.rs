@@ -28,7 +28,7 @@ use crate::fleet::{
 };
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, OpenError, live_bus};
-use crate::lifecycle::{Readiness, Signals, Tasks};
+use crate::lifecycle::{Readiness, ServiceManager, Signals, Tasks, Turns};
 use crate::model::Timestamp;
 use crate::probe;
 use crate::server::{
@@ -78,7 +78,7 @@ impl App {
     /// # Errors
     /// One readable line that says what is in the way.
     pub async fn build(settings: Settings) -> Result<Self, StartError> {
-        let Settings { config, config_path, login_code, signals, drain_delay } = settings;
+        let Settings { config, config_path, login_code, signals, drain_delay, manager } = settings;
         install_crypto();
         let signals = signals.map_or_else(Signals::install, Ok)?;
         let metrics = Metrics::new();
@@ -101,6 +101,7 @@ impl App {
 
         let readiness = Readiness::new();
         let tasks = Tasks::new(&readiness);
+        let turns = tell(manager, &readiness, &tasks);
         let opened = super::journal::open(&config, &metrics.journal).await?;
         let journal = opened.journal();
         if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
@@ -229,6 +230,7 @@ impl App {
             hub_stop,
             signals,
             drain_delay,
+            turns,
         })
     }
 }
@@ -246,6 +248,14 @@ async fn wait_for_fleet(announced: impl Future<Output = ()>, bus: &LiveSender) {
             "the journal has not told of every VM: those it told of are served, the others when it does"
         );
     }
+}
+
+/// Tells `manager`, if there is one, how the process lives.
+fn tell(manager: Option<ServiceManager>, readiness: &Readiness, tasks: &Tasks) -> Turns {
+    let Some(manager) = manager else { return Turns::default() };
+    let (turns, telling) = manager.telling(readiness.watch());
+    tasks.spawn_essential("service manager", telling);
+    turns
 }
 
 /// How clients and operators tell this process from another: the machine's name and the process id.

@@ -48,7 +48,7 @@ use self::reload::Reloads;
 use crate::config::{Config, LogConfig};
 use crate::edge::EdgeState;
 use crate::hub::Hub;
-use crate::lifecycle::{Readiness, SignalFeed, Signals, Tasks};
+use crate::lifecycle::{Readiness, ServiceManager, SignalFeed, Signals, Tasks, Turns};
 use crate::model::Secret;
 use crate::server::{AdminThread, ConnectionCaps, ServerHandle, TlsSettings};
 use crate::telemetry::{LogFormat, ProcessMetrics, logs};
@@ -66,6 +66,8 @@ pub struct Settings {
     /// How long a stop goes on as if nothing were, except that readiness says 503: load balancers need that long to send
     /// their requests elsewhere (G64). Zero where nobody checks readiness.
     pub drain_delay: Duration,
+    /// Whom to tell how the process lives; `None`: nobody.
+    pub manager: Option<ServiceManager>,
 }
 
 /// For load balancers that check every second and believe the second failure.
@@ -74,7 +76,7 @@ const DRAIN_DELAY: Duration = Duration::from_secs(3);
 impl Settings {
     /// Settings that run `config` as the process's own.
     pub fn new(config: Config, config_path: Option<PathBuf>) -> Self {
-        Self { config, config_path, login_code: None, signals: None, drain_delay: DRAIN_DELAY }
+        Self { config, config_path, login_code: None, signals: None, drain_delay: DRAIN_DELAY, manager: None }
     }
 }
 
@@ -100,6 +102,7 @@ pub struct App {
     hub_stop: CancellationToken,
     signals: Signals,
     drain_delay: Duration,
+    turns: Turns,
 }
 
 impl App {
@@ -128,6 +131,14 @@ impl App {
 /// A feed of signals for tests, and the end that an app listens to.
 pub fn fed_signals() -> (SignalFeed, Signals) {
     Signals::fed()
+}
+
+/// The service manager that the environment of this process tells of, if there is one.
+///
+/// # Errors
+/// One readable line, if the environment tells of one that cannot be.
+pub fn service_manager() -> Result<Option<ServiceManager>, String> {
+    ServiceManager::from_variables(|name| std::env::var_os(name)).map_err(|error| error.to_string())
 }
 
 /// Starts logging as the configuration says.

@@ -43,7 +43,9 @@ impl App {
                 signal = signals.next() => if signal != Signal::Reload { break },
                 () = self.reloads.changed() => {}
             }
+            self.turns.reloading().await;
             self.reload().await;
+            self.turns.reloaded().await;
         }
         tokio::select! {
             outcome = self.stop() => outcome,
@@ -53,6 +55,7 @@ impl App {
 
     async fn stop(mut self) -> Result<(), RunError> {
         info!(streams = self.hub.streams(), "stopping");
+        self.turns.stopping().await;
         let mut shutdown = Shutdown::new(STOP_WITHIN);
         self.readiness.stopping();
         // Before anything ends: a load balancer that has not seen the 503 yet still sends requests and streams here.
@@ -81,6 +84,8 @@ impl App {
             })
             .await;
         self.hub_stop.cancel();
+        // Its task tells for as long as this is there.
+        drop(std::mem::take(&mut self.turns));
         let left_time = shutdown.left().saturating_sub(Duration::from_millis(500));
         let tasks = &self.tasks;
         let left = shutdown.stage("end tasks", tasks.shutdown(left_time)).await.unwrap_or_default();

@@ -3,6 +3,7 @@
 mod cert;
 mod check;
 mod demo;
+mod generate;
 mod healthcheck;
 mod key;
 mod probe;
@@ -47,6 +48,9 @@ enum Command {
     Cert(cert::Args),
     /// Ask the running process whether it is alive; exit 1 if not.
     Healthcheck(healthcheck::Args),
+    /// Write the man pages and the completions of shells, for packages.
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 /// Where the configuration is.
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Key(args) => key::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
+        Command::Generate(args) => generate::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -21,7 +21,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     for missing in app::missing_parts(&config) {
         tracing::warn!("{missing}");
     }
-    let settings = Settings::new(config, Some(args.config.config.clone()));
+    let manager = app::service_manager().map_err(Failure::Other)?;
+    let settings = Settings { manager, ..Settings::new(config, Some(args.config.config.clone())) };
     block_on(async move {
         let app = App::build(settings).await.map_err(|error| Failure::Other(error.to_string()))?;
         app.run().await.map_err(|error| Failure::Other(error.to_string()))

@@ -42,7 +42,12 @@ pub async fn output<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item
 }
 
 /// Runs `command` to its end with `input` as its standard input, as [`output`] does.
-pub async fn finish(mut command: Command, input: &[u8]) -> Result<String> {
+pub async fn finish(command: Command, input: &[u8]) -> Result<String> {
+    finish_within(COMMAND_TIMEOUT, command, input).await
+}
+
+/// As [`finish`], with a bound of its own on the time.
+pub async fn finish_within(limit: Duration, mut command: Command, input: &[u8]) -> Result<String> {
     let args: Vec<_> = command.as_std().get_args().take(SHOWN_ARGS).map(OsStr::to_string_lossy).collect();
     let what = format!("{} {}", command.as_std().get_program().to_string_lossy(), args.join(" "));
     let told = |problem: &dyn std::fmt::Display| format!("{what}: {problem}");
@@ -59,7 +64,7 @@ pub async fn finish(mut command: Command, input: &[u8]) -> Result<String> {
         };
         tokio::join!(feed, child.wait_with_output()).1
     };
-    let output = tokio::time::timeout(COMMAND_TIMEOUT, run).await.map_err(|_| told(&"no end in time"))??;
+    let output = tokio::time::timeout(limit, run).await.map_err(|_| told(&"no end in time"))??;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(told(&format_args!("{}: {}", output.status, said.trim())).into());

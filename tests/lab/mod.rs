@@ -8,7 +8,7 @@
 //! last process with labs; with `GATEWATCH_LAB_KEEP` set it stays. `GATEWATCH_LAB_REQUIRED` makes a missing lab an error.
 #![allow(dead_code, unreachable_pub, reason = "shared by the tests and the example; neither uses all of it")]
 
-mod command;
+pub mod command;
 mod container;
 mod docker;
 mod image;
@@ -176,6 +176,24 @@ impl Lab {
                 None
             }
             Err(why) => panic!("no test VM: {why}"),
+        }
+    }
+
+    /// Whether a Docker Engine answers, for a test that needs no VM; it is started if none runs. Says that the test is
+    /// skipped, and why, where there can be none.
+    #[expect(clippy::panic, reason = "only tests call it")]
+    pub async fn engine_for_test() -> bool {
+        let engine = async {
+            Self::available().map_err(Unavailable)?;
+            docker::shared().await.map(|_| ())
+        };
+        match engine.await {
+            Ok(()) => true,
+            Err(why) if why.is::<Unavailable>() => {
+                skip(&format!("no Docker Engine: {why}"));
+                false
+            }
+            Err(why) => panic!("no Docker Engine: {why}"),
         }
     }
 

@@ -4,19 +4,25 @@ mod archive;
 mod browser;
 mod code;
 mod haproxy;
+mod image;
 mod process;
 mod served;
 mod site;
 mod sse;
+mod stack;
+mod unit;
 
 pub use archive::{Archive, Reading};
 pub use browser::{Browser, ENTER};
 pub use code::{functions, quoted, sources, tests_of, walk};
 pub use haproxy::{HaProxy, bundle};
-pub use process::{Process, Scheme};
+pub use image::{Container, Image};
+pub use process::{Process, Scheme, free_port, program};
 pub use served::{Served, gatewatch, id_of, new_key, replace};
 pub use site::Site;
 pub use sse::{Frame, Sse};
+pub use stack::Stack;
+pub use unit::seccomp_profile;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -245,7 +245,7 @@ pub fn program() -> PathBuf {
 
 /// A port of loopback that nobody listens on now. It lies below those that Linux gives to outgoing connections, so that a
 /// client that tries while the server is away cannot be given its port, and below those of the lab.
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let ports = || rand::random_range(10_000..20_000_u16);
     std::iter::repeat_with(ports).take(100).find(free).expect("a port of a hundred is free")
