@@ -4,6 +4,9 @@
 //! one over TLS with a key.
 
 mod figures;
+#[path = "../tests/lab/mod.rs"]
+#[allow(unused_imports, reason = "what the tests share needs it; a bench does not")]
+mod lab;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "shared with the tests; a bench uses a part of it")]
 #[allow(clippy::panic, clippy::disallowed_methods, reason = "it is made for tests")]
