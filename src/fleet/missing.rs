@@ -14,15 +14,21 @@ use crate::tracker::TrackerConfig;
 
 /// Tells clients that each VM is removed which the journal knows as watched, and `kept` does not name.
 ///
+/// `renames` are old names, each with the one that is to take its place: the old one is kept until then. A new name that
+/// has an identity of its own never takes it.
+///
 /// A journal that does not answer is left alone: the next start or reload asks again.
-pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>) {
+pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>, renames: &[(VmName, VmName)]) {
     let known = match in_time(shared.journal.vms()).await {
         Ok(known) => known,
         Err(error) => return warn!(%error, "the journal does not say which VMs it knows; none is told as removed"),
     };
+    let names: HashSet<VmName> = known.iter().map(|(vm, _)| vm.clone()).collect();
+    let waiting: HashSet<&VmName> =
+        renames.iter().filter(|(_, new)| !names.contains(new)).map(|(old, _)| old).collect();
     for (vm, vm_id) in known {
         // `local` is not polled, and has nothing that could be over.
-        if kept.contains(&vm) || vm.as_str() == LOCAL_VM {
+        if kept.contains(&vm) || waiting.contains(&vm) || vm.as_str() == LOCAL_VM {
             continue;
         }
         if let Err(error) = remove(shared, &vm, vm_id).await {
