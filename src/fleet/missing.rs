@@ -40,7 +40,11 @@ pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>, rena
 async fn remove(shared: &Shared, vm: &VmName, vm_id: VmId) -> Result<(), JournalError> {
     let who = Identity { vm: vm.clone(), vm_id, facts: Arc::new(VmFacts::default()) };
     let (journal, metrics) = (Arc::clone(&shared.journal), shared.metrics.clone());
-    let mut recorder = match Recorder::resume(who, TrackerConfig::default(), journal, metrics).await {
+    // With the logs that it had: if it comes back they are read on, not anew.
+    let last = in_time(journal.last_commit(&who.vm_id)).await?;
+    let sources = last.iter().flat_map(|last| &last.commit.cursors).map(|cursor| cursor.path.as_str().into()).collect();
+    let config = TrackerConfig { sources, ..TrackerConfig::default() };
+    let mut recorder = match Recorder::resume(who, config, journal, metrics).await {
         Ok(recorder) => recorder,
         Err(ResumeError::Away(cause)) => return Err(JournalError::Store(cause)),
         Err(ResumeError::Unreadable(why)) => {

@@ -265,3 +265,17 @@ async fn a_vm_whose_new_name_was_known_already_while_no_gateway_ran_is_told_as_r
     assert_eq!(removed.iter().map(|event| &event.vm).collect::<Vec<_>>(), [&name("a")]);
     lab.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_logs_of_a_vm_that_went_while_no_gateway_ran_are_read_on_when_it_comes_back() {
+    let journal = Flaky::new();
+    let vm_id = one_life(&journal, running("a", "")).await.vm_id;
+    let cursors = async || journal.inner.last_commit(&vm_id).await.unwrap().expect("a commit").commit.cursors.clone();
+    let before = cursors().await;
+    assert!(before.iter().any(|cursor| cursor.offset > 0), "{before:?}");
+    let lab = Lab::new(&journal);
+    lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await;
+    assert!(told(&journal).await.iter().any(|event| event.data.contains("\"stage\":\"removed\"")));
+    assert_eq!(cursors().await, before);
+    lab.stop().await;
+}
