@@ -90,12 +90,12 @@ impl FleetOwner {
         }
         // Those that cannot be watched now are not gone.
         let registered = self.registered.iter().map(|vm| vm.name.clone());
-        let kept = wanted.iter().flat_map(|vm| vm.renamed_from.iter().chain([&vm.name])).cloned().chain(registered);
-        let kept = kept.collect();
+        let kept = wanted.iter().map(|vm| vm.name.clone()).chain(registered).collect();
+        let renames = wanted.iter().filter_map(|vm| Some((vm.renamed_from.clone()?, vm.name.clone()))).collect();
         for (vm, error) in self.fleet.replace(wanted).await {
             error!(%vm, %error, "not watched");
         }
-        self.fleet.remove_missing(kept).await;
+        self.fleet.remove_missing(kept, renames).await;
     }
 
     async fn register(&mut self, mut vm: RegisteredVm) -> Result<RegisteredVm, RegisterError> {

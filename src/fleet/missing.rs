@@ -14,15 +14,21 @@ use crate::tracker::TrackerConfig;
 
 /// Tells clients that each VM is removed which the journal knows as watched, and `kept` does not name.
 ///
+/// `renames` are old names, each with the one that is to take its place: the old one is kept until then. A new name that
+/// has an identity of its own never takes it.
+///
 /// A journal that does not answer is left alone: the next start or reload asks again.
-pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>) {
+pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>, renames: &[(VmName, VmName)]) {
     let known = match in_time(shared.journal.vms()).await {
         Ok(known) => known,
         Err(error) => return warn!(%error, "the journal does not say which VMs it knows; none is told as removed"),
     };
+    let names: HashSet<VmName> = known.iter().map(|(vm, _)| vm.clone()).collect();
+    let waiting: HashSet<&VmName> =
+        renames.iter().filter(|(_, new)| !names.contains(new)).map(|(old, _)| old).collect();
     for (vm, vm_id) in known {
         // `local` is not polled, and has nothing that could be over.
-        if kept.contains(&vm) || vm.as_str() == LOCAL_VM {
+        if kept.contains(&vm) || waiting.contains(&vm) || vm.as_str() == LOCAL_VM {
             continue;
         }
         if let Err(error) = remove(shared, &vm, vm_id).await {
@@ -34,7 +40,11 @@ pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>) {
 async fn remove(shared: &Shared, vm: &VmName, vm_id: VmId) -> Result<(), JournalError> {
     let who = Identity { vm: vm.clone(), vm_id, facts: Arc::new(VmFacts::default()) };
     let (journal, metrics) = (Arc::clone(&shared.journal), shared.metrics.clone());
-    let mut recorder = match Recorder::resume(who, TrackerConfig::default(), journal, metrics).await {
+    // With the logs that it had: if it comes back they are read on, not anew.
+    let last = in_time(journal.last_commit(&who.vm_id)).await?;
+    let sources = last.iter().flat_map(|last| &last.commit.cursors).map(|cursor| cursor.path.as_str().into()).collect();
+    let config = TrackerConfig { sources, ..TrackerConfig::default() };
+    let mut recorder = match Recorder::resume(who, config, journal, metrics).await {
         Ok(recorder) => recorder,
         Err(ResumeError::Away(cause)) => return Err(JournalError::Store(cause)),
         Err(ResumeError::Unreadable(why)) => {

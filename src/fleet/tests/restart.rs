@@ -222,7 +222,7 @@ async fn a_vm_that_went_while_no_gateway_ran_is_told_as_removed_once_and_its_run
     let mut lab = Lab::new(&journal);
     lab.fleet.add(running("b", "")).expect("watched");
     for _ in 0..2 {
-        lab.fleet.remove_missing([name("keeps")].into()).await;
+        lab.fleet.remove_missing([name("keeps")].into(), Vec::new()).await;
     }
     let after = told(&journal).await;
     let of_a: Vec<_> = after[before..].iter().filter(|event| event.vm == name("a")).collect();
@@ -242,10 +242,40 @@ async fn a_vm_that_waits_for_its_new_name_is_not_told_as_removed() {
     let mut lab = Lab::new(&journal);
     journal.set(Mood::Works, true);
     lab.fleet.add(running("b", "renamed_from = \"a\"")).expect("watched");
-    lab.fleet.remove_missing(std::collections::HashSet::new()).await;
+    lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await;
     journal.set(Mood::Works, false);
-    lab.fleet.remove_missing(std::collections::HashSet::new()).await;
+    lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await;
     while lab.next().await.poll_no < 1 {}
     assert!(told(&journal).await.iter().all(|event| !event.data.contains("\"stage\":\"removed\"")));
+    lab.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_whose_new_name_was_known_already_while_no_gateway_ran_is_told_as_removed() {
+    let journal = Flaky::new();
+    one_life(&journal, running("a", "")).await;
+    one_life(&journal, running("b", "")).await;
+    let mut lab = Lab::new(&journal);
+    lab.fleet.add(running("b", "renamed_from = \"a\"")).expect("watched");
+    for _ in 0..2 {
+        lab.fleet.remove_missing(std::collections::HashSet::new(), vec![(name("a"), name("b"))]).await;
+    }
+    let removed: Vec<_> =
+        told(&journal).await.into_iter().filter(|e| e.data.contains("\"stage\":\"removed\"")).collect();
+    assert_eq!(removed.iter().map(|event| &event.vm).collect::<Vec<_>>(), [&name("a")]);
+    lab.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_logs_of_a_vm_that_went_while_no_gateway_ran_are_read_on_when_it_comes_back() {
+    let journal = Flaky::new();
+    let vm_id = one_life(&journal, running("a", "")).await.vm_id;
+    let cursors = async || journal.inner.last_commit(&vm_id).await.unwrap().expect("a commit").commit.cursors.clone();
+    let before = cursors().await;
+    assert!(before.iter().any(|cursor| cursor.offset > 0), "{before:?}");
+    let lab = Lab::new(&journal);
+    lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await;
+    assert!(told(&journal).await.iter().any(|event| event.data.contains("\"stage\":\"removed\"")));
+    assert_eq!(cursors().await, before);
     lab.stop().await;
 }

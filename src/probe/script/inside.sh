@@ -1,6 +1,7 @@
 # What the poll runs beside the benchmark: in the container, or on the VM if there is none. Read by `sh -s` inside braces.
 # The header sets: pattern, storage (the folder whose disk counts), vm (not empty outside containers).
-# The pattern reaches pgrep only, which never counts itself: no shell has it in its command line.
+# The pattern reaches pgrep only, which never counts itself: no shell has it in its command line. Another program that
+# looks for the same benchmark at this moment has it there, too: a pgrep is never the benchmark.
 exec </dev/null 2>/dev/null
 set -f
 p=$(pgrep -f -- "$pattern")
@@ -11,6 +12,7 @@ case $r in
   for i in $p; do
     l=
     read -r l </proc/"$i"/stat || continue
+    case $l in "$i (pgrep) "*) continue ;; esac
     # After the name in brackets come the fields from the third on; the start time is field 22.
     set -- ${l##*) }
     echo "process $i ${20:-0}"

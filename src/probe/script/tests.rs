@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -101,6 +102,36 @@ async fn a_process_is_found_by_its_command_line_and_no_shell_of_the_poll_is_take
     assert!(process.start_ticks > 0);
     request.process_pattern = "(".to_owned();
     assert!(matches!(poll(&request).await.seen.process, Some(ProcessCheck::Failed(_))));
+}
+
+#[tokio::test]
+async fn a_pgrep_of_somebody_else_is_not_taken_for_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pgrep, program) = (folder.path().join("pgrep"), folder.path().join("python_run.py"));
+    let mut request = request(vec![]);
+    request.process_pattern = program.display().to_string();
+    let mut children = Vec::new();
+    for (path, arguments) in [(&pgrep, vec!["-f", &request.process_pattern]), (&program, vec![])] {
+        // Linux names a process after its script, as it does after any other program.
+        fs::write(path, "#!/bin/sh\necho runs\nread -r line\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        let [input, output] = [std::process::Stdio::piped(), std::process::Stdio::piped()];
+        let mut child = Command::new(path).args(arguments).stdin(input).stdout(output).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        children.push(child);
+        let seen = poll(&request).await.seen.process;
+        match children.get(1) {
+            None => assert_eq!(seen, Some(ProcessCheck::Absent)),
+            Some(benchmark) => {
+                let Some(ProcessCheck::Present(process)) = seen else { panic!("{seen:?}") };
+                assert_eq!(process.pid, benchmark.id());
+            }
+        }
+    }
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
 
 #[tokio::test]
