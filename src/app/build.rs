@@ -138,6 +138,7 @@ impl App {
             registered,
             rules: config.register.clone(),
             file,
+            missing_at: None,
         };
         let (fleet, commands) = mpsc::channel(COMMANDS);
         let (register, registrations) = mpsc::channel(REGISTRATIONS);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::api::{RegisterError, RegisterVm};
@@ -38,7 +39,12 @@ pub(super) struct FleetOwner {
     pub(super) registered: Vec<RegisteredVm>,
     pub(super) rules: Register,
     pub(super) file: RegisteredFile,
+    /// VMs that went while no gateway ran are still to be told as removed, at this time.
+    pub(super) missing_at: Option<Instant>,
 }
+
+/// How long the journal is left alone that does not take what is to be told.
+const MISSING_AGAIN: Duration = Duration::from_secs(5);
 
 impl FleetOwner {
     /// Serves commands until the stop.
@@ -48,7 +54,11 @@ impl FleetOwner {
         mut commands: mpsc::Receiver<FleetCommand>,
     ) {
         loop {
+            let missing_at = self.missing_at;
             tokio::select! {
+                () = sleep_until(missing_at.unwrap_or_else(Instant::now)), if missing_at.is_some() => {
+                    self.remove_missing().await;
+                }
                 command = commands.recv() => match command {
                     Some(FleetCommand::Replace { vms, register }) => {
                         self.configured = vms;
@@ -88,14 +98,20 @@ impl FleetOwner {
                 }
             }
         }
-        // Those that cannot be watched now are not gone.
-        let registered = self.registered.iter().map(|vm| vm.name.clone());
-        let kept = wanted.iter().map(|vm| vm.name.clone()).chain(registered).collect();
-        let renames = wanted.iter().filter_map(|vm| Some((vm.renamed_from.clone()?, vm.name.clone()))).collect();
         for (vm, error) in self.fleet.replace(wanted).await {
             error!(%vm, %error, "not watched");
         }
-        self.fleet.remove_missing(kept, renames).await;
+        self.remove_missing().await;
+    }
+
+    /// Tells as removed what went while no gateway ran. What is wanted and cannot be watched now is not gone.
+    async fn remove_missing(&mut self) {
+        let wanted = self.configured.iter().map(|vm| &vm.name).chain(self.registered.iter().map(|vm| &vm.name));
+        let kept = wanted.cloned().collect();
+        let renames =
+            self.configured.iter().filter_map(|vm| Some((vm.renamed_from.clone()?, vm.name.clone()))).collect();
+        let done = self.fleet.remove_missing(kept, renames).await;
+        self.missing_at = (!done).then(|| Instant::now() + MISSING_AGAIN);
     }
 
     async fn register(&mut self, mut vm: RegisteredVm) -> Result<RegisteredVm, RegisterError> {

@@ -17,11 +17,14 @@ use crate::tracker::TrackerConfig;
 /// `renames` are old names, each with the one that is to take its place: the old one is kept until then. A new name that
 /// has an identity of its own never takes it.
 ///
-/// A journal that does not answer is left alone: the next start or reload asks again.
-pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>, renames: &[(VmName, VmName)]) {
+/// `false`: the journal does not answer or take it now, and some are still to be told.
+pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>, renames: &[(VmName, VmName)]) -> bool {
     let known = match in_time(shared.journal.vms()).await {
         Ok(known) => known,
-        Err(error) => return warn!(%error, "the journal does not say which VMs it knows; none is told as removed"),
+        Err(error) => {
+            warn!(%error, "the journal does not say which VMs it knows: none is told as removed yet");
+            return false;
+        }
     };
     let names: HashSet<VmName> = known.iter().map(|(vm, _)| vm.clone()).collect();
     let waiting: HashSet<&VmName> =
@@ -32,9 +35,11 @@ pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>, rena
             continue;
         }
         if let Err(error) = remove(shared, &vm, vm_id).await {
-            return warn!(%vm, %error, "the journal does not take that this VM is removed; the next start tries again");
+            warn!(%vm, %error, "the journal does not take that this VM is removed yet");
+            return false;
         }
     }
+    true
 }
 
 async fn remove(shared: &Shared, vm: &VmName, vm_id: VmId) -> Result<(), JournalError> {

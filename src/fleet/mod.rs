@@ -176,12 +176,14 @@ impl Fleet {
     /// Tells clients that the VMs are removed that the journal knows as watched, and that neither are watched nor are in
     /// `kept`: those that went while no gateway ran. Under its old name the journal may still know one that is about to be
     /// renamed: `renames` are such names, old and new, of VMs that could not be watched.
-    pub async fn remove_missing(&self, mut kept: HashSet<VmName>, mut renames: Vec<(VmName, VmName)>) {
+    ///
+    /// `false`: the journal does not take it now; to be asked again.
+    pub async fn remove_missing(&self, mut kept: HashSet<VmName>, mut renames: Vec<(VmName, VmName)>) -> bool {
         for (vm, watched) in &self.pollers {
             renames.extend(watched.config.renamed_from.clone().map(|old| (old, vm.clone())));
             kept.insert(vm.clone());
         }
-        missing::remove_missing(&self.shared, &kept, &renames).await;
+        missing::remove_missing(&self.shared, &kept, &renames).await
     }
 
     /// Stops every poller and closes every connection; the caller bounds the time.

@@ -88,8 +88,8 @@ impl Tracker {
 
     /// A tracker that goes on from a commit's state.
     ///
-    /// Logs that are new in `config` begin at their start; the open run of a log that is no longer configured ends at
-    /// the next report.
+    /// Logs that are new in `config` begin at their start, those that were configured before where they were left; the open
+    /// run of a log that is no longer configured ends at the next report.
     ///
     /// # Errors
     /// If `state` is of a version that this program does not know, or is not a state at all.
@@ -134,7 +134,7 @@ impl Tracker {
         for source in self.state.sources.iter_mut().chain(&mut self.state.retired) {
             source.removed(&context, &mut changes);
         }
-        self.state.retired.clear();
+        self.state.rest();
         self.commit(changes, &mut steps);
         self.state.machine.forget_runs();
         self.reach(Stage::Removed, now, &mut steps);
@@ -210,14 +210,15 @@ impl Tracker {
 
     /// Ends the runs of logs that are no longer configured.
     fn retire(&mut self, now: Timestamp, steps: &mut Vec<Step>) {
-        if self.state.retired.is_empty() {
+        if !self.state.retired.iter().any(Source::run_open) {
             return;
         }
         let context = self.context(now);
         let mut changes = Vec::new();
-        for mut source in std::mem::take(&mut self.state.retired) {
+        for source in &mut self.state.retired {
             source.removed(&context, &mut changes);
         }
+        self.state.rest();
         self.commit(changes, steps);
     }
 

@@ -93,6 +93,12 @@ impl Source {
         }
     }
 
+    /// Keeps what it takes to read on, should the log be configured again.
+    pub(super) fn rest(&mut self) {
+        let Self { path, cursor, contact, fresh, .. } = std::mem::replace(self, Self::new(""));
+        *self = Self { cursor, contact, fresh, ..Self::new(&path) };
+    }
+
     /// Whether it tells of an open run.
     pub(super) fn run_open(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.open)

@@ -11,6 +11,9 @@ use super::view::Seen;
 /// The version written here; the only one that is read.
 const VERSION: u64 = 1;
 
+/// Logs that are no longer configured and whose cursors are kept.
+const MAX_RESTING: usize = 16;
+
 /// Why a commit's state cannot be gone on from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
@@ -33,7 +36,8 @@ pub(super) struct State {
     pub(super) errors: Errors,
     /// One per configured log, in order.
     pub(super) sources: Vec<Source>,
-    /// Logs with an open run that are no longer configured.
+    /// Logs that are no longer configured: those with an open run, which ends at the next report, and how far others were
+    /// read, so that one that is configured again is not told twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) retired: Vec<Source>,
 }
@@ -85,7 +89,21 @@ impl State {
             };
             self.sources.push(source);
         }
-        self.retired = known.into_iter().filter(Source::run_open).collect();
+        self.retired = known;
+        self.rest();
         self
+    }
+
+    /// Forgets of the logs that are no longer configured what only an open run needs, and the oldest of too many.
+    pub(super) fn rest(&mut self) {
+        let mut resting = 0;
+        self.retired.retain_mut(|source| {
+            if source.run_open() {
+                return true;
+            }
+            source.rest();
+            resting += 1;
+            resting <= MAX_RESTING
+        });
     }
 }

@@ -242,9 +242,9 @@ async fn a_vm_that_waits_for_its_new_name_is_not_told_as_removed() {
     let mut lab = Lab::new(&journal);
     journal.set(Mood::Works, true);
     lab.fleet.add(running("b", "renamed_from = \"a\"")).expect("watched");
-    lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await;
+    assert!(!lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await, "it says nothing");
     journal.set(Mood::Works, false);
-    lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await;
+    assert!(lab.fleet.remove_missing(std::collections::HashSet::new(), Vec::new()).await);
     while lab.next().await.poll_no < 1 {}
     assert!(told(&journal).await.iter().all(|event| !event.data.contains("\"stage\":\"removed\"")));
     lab.stop().await;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -12,6 +13,9 @@ use crate::journal::store::{OpenError, create_private};
 
 /// The longest note of a holder that is shown, bytes.
 const NOTE: u64 = 64;
+
+/// How long somebody else's lock is waited for.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Held until it is dropped, or the process ends in whatever way: the kernel lets go of it.
 ///
@@ -48,12 +52,18 @@ impl Lock {
     }
 }
 
-/// `false`: somebody else has it.
+/// `false`: somebody else has it, and not only for a moment. What a process starts has its handles until it runs a program
+/// of its own, so the lock of one that was killed may outlive it by so long.
+#[allow(clippy::disallowed_methods, reason = "a journal is opened on a thread that may block")]
 fn try_lock(file: &File) -> io::Result<bool> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
+    let began = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if began.elapsed() < MOMENT => std::thread::sleep(MOMENT / 50),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -168,6 +168,35 @@ fn a_log_taken_out_of_the_configuration_ends_its_run() {
 }
 
 #[test]
+fn a_log_that_is_configured_again_is_read_on_and_not_anew() {
+    let lab = running();
+    let of = |paths: &[&str]| TrackerConfig {
+        total_tasks: None,
+        sources: paths.iter().map(|path| (*path).into()).collect(),
+        has_power: true,
+    };
+    let before = lab.tracker.cursors();
+    assert!(before[0].offset > 0);
+    let mut state = lab.tracker.state_json();
+    // Twenty others come and go meanwhile; the restarts between them change nothing.
+    for (n, other) in (0..20).map(|n| (n, format!("/tmp/other-{n}.log"))) {
+        let mut tracker = Tracker::restore(vm_id(), of(&[&other]), &state).expect("its own state");
+        let steps = tracker.apply(&answer(ready(present(1), Vec::new())), Timestamp(2000.0 + f64::from(n)));
+        assert_eq!(steps.iter().any(|step| !step.changes.is_empty()), n == 0, "its run ends once");
+        state = tracker.state_json();
+        let again = Tracker::restore(vm_id(), of(&[&before[0].path]), &state).expect("its own state");
+        let kept = again.cursors() == before;
+        assert_eq!(kept, n < 16, "{n}: the newest sixteen are kept");
+    }
+    let mut tracker = Tracker::restore(vm_id(), of(&["/tmp/one.log", "/tmp/two.log"]), &state).expect("its own state");
+    tracker.remove(Timestamp(3000.0));
+    assert_eq!(
+        Tracker::restore(vm_id(), of(&["/tmp/two.log"]), &tracker.state_json()).expect("as before").cursors().len(),
+        1
+    );
+}
+
+#[test]
 fn the_same_pid_with_another_start_is_another_process() {
     let mut lab = Lab::new();
     let seen = |ticks: u64| Some(ProcessCheck::Present(ProcessSeen { pid: 7, start_ticks: ticks }));
