@@ -31,6 +31,7 @@ mod lab_run;
 mod layering;
 mod limits;
 mod metrics;
+mod openapi;
 mod polling_routes;
 mod problems;
 mod promises;
