@@ -32,6 +32,7 @@ mod layering;
 mod limits;
 mod metrics;
 mod openapi;
+mod pages;
 mod polling_routes;
 mod problems;
 mod promises;
