@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::lab::Lab;
-use crate::support::{Container, Image, Sse, eventually, free_port, plain, seccomp_profile};
+use crate::support::{Container, Image, Sse, eventually, free_port, plain, seccomp_profile, walk};
 
 /// How long a container may take for what it does at once on a quiet machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -116,4 +117,24 @@ async fn the_image_serves_and_watches_over_ssh_writing_to_its_data_alone_and_ask
     assert!(took < Duration::from_secs(15), "killed at 20 s it would not have ended by itself: {took:?}");
     while stream.next().await.is_some() {}
     assert!(stream.retry().is_some(), "its streams were ended with a word");
+}
+
+/// The tests spare the compiling stage, so nothing else would tell that a file is missing there.
+#[test]
+fn every_file_that_the_code_takes_in_is_in_the_context_of_the_build() {
+    let ignore = fs::read_to_string(".dockerignore").expect(".dockerignore");
+    let kept: Vec<&str> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let taken = Regex::new(r#"include_(?:str|bytes)!\("([^"]+)"\)"#).expect("a regex");
+    let (mut files, mut outside) = (Vec::new(), 0);
+    walk(Path::new("src"), &mut files);
+    for file in files.iter().filter(|file| !file.to_string_lossy().contains("/tests")) {
+        let code = fs::read_to_string(file).expect("a source file");
+        for found in taken.captures_iter(&code) {
+            let path = file.with_file_name(&found[1]).canonicalize().expect("a file that is there");
+            let path = path.strip_prefix(std::env::current_dir().expect("a folder")).expect("a file of the repository");
+            assert!(kept.iter().any(|kept| path.starts_with(kept)), "{} is not in the context", path.display());
+            outside += usize::from(!path.starts_with("src"));
+        }
+    }
+    assert!(outside > 0, "docs/openapi.json is one");
 }

@@ -31,6 +31,8 @@ mod lab_run;
 mod layering;
 mod limits;
 mod metrics;
+mod openapi;
+mod pages;
 mod polling_routes;
 mod problems;
 mod promises;

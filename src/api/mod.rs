@@ -7,6 +7,7 @@ mod health;
 pub mod history;
 mod keys;
 mod metrics;
+mod openapi;
 mod page;
 mod poll;
 mod problem;
@@ -78,6 +79,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
         .route("/page.svg", get(page::icon))
+        // What all of these are, for programs.
+        .route("/api/openapi.json", get(openapi::document))
         // The stream.
         .route("/api/benchmark-sse", needs(EventsRead, get(sse::open)))
         // What clients without a stream poll.

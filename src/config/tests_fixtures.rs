@@ -1,6 +1,7 @@
 //! Every file in `config/` and every fixture.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::keys::Default;
@@ -29,6 +30,62 @@ fn every_shipped_file_and_valid_fixture_loads() {
             panic!("{}:\n{errors}", path.display());
         }
     }
+}
+
+/// Every `.toml` below `folder` but what is built, fetched or made to be wrong.
+fn all_tomls(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && !["target", "fixtures", "data"].contains(&name.as_str()) {
+            all_tomls(&path, found);
+        } else if name.ends_with(".toml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn a_shipped_file_is_in_config_or_is_that_of_the_containers() {
+    let mut found = Vec::new();
+    all_tomls(Path::new("."), &mut found);
+    let of_tools = ["./Cargo.toml", "./clippy.toml", "./deny.toml", "./rustfmt.toml"].map(Path::new);
+    found.retain(|path| !of_tools.contains(&path.as_path()) && !path.starts_with("./config"));
+    assert_eq!(found, [Path::new("./docker/gatewatch.toml")], "what no test here loads");
+}
+
+#[test]
+fn the_file_of_the_containers_loads_where_what_it_names_is_there() {
+    let shared = tempfile::tempdir().expect("a folder");
+    for file in ["keys.toml", "identity", "known_hosts"] {
+        let path = shared.path().join(file);
+        let text = if file == "keys.toml" { "empty = true\n" } else { "x\n" };
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    }
+    let text = fs::read_to_string("docker/gatewatch.toml").expect("the shipped file");
+    assert!(text.contains("\"/shared/"), "it names what the containers share");
+    let text = text.replace("/shared", &shared.path().to_string_lossy());
+    let config = Config::parse(&text, "docker/gatewatch.toml", &MapEnv::default());
+    let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.vms.iter().map(|vm| vm.name.as_str()).collect::<Vec<_>>(), ["lab", "demo"]);
+}
+
+#[test]
+fn the_keys_that_pages_for_people_name_are_keys() {
+    let word = regex::Regex::new(r"`([a-z_]+)\.([a-z_]+)(?: = [^`]*)?`").expect("a regex");
+    let sections: Vec<&str> = CONFIG.keys.iter().map(|key| key.section()).collect();
+    let mut named = 0;
+    for page in ["README.md", "docs/API.md", "docs/OPERATIONS.md", "docs/SECURITY-MODEL.md", "docs/PERFORMANCE.md"] {
+        let text = fs::read_to_string(page).expect("a page");
+        for found in word.captures_iter(&text).filter(|found| sections.contains(&&found[1]) && &found[2] != "db") {
+            let path = format!("{}.{}", &found[1], &found[2]);
+            let is_section = sections.iter().any(|section| section.trim_end_matches("[]") == path);
+            assert!(is_section || CONFIG.keys.iter().any(|key| key.path == path), "{page}: there is no key {path}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
 }
 
 #[test]

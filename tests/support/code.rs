@@ -56,6 +56,31 @@ pub fn quoted(page: &str) -> Vec<String> {
     word.captures_iter(page).map(|found| found[1].to_owned()).collect()
 }
 
+/// Every code that a problem document can carry, out of the places that make them.
+pub fn problem_codes() -> BTreeSet<String> {
+    let made = Regex::new(r#"StatusCode::[A-Z_]+,\s*"([a-z_]+)","#).expect("a regex");
+    let told = Regex::new(r#"=> \("([a-z_]+)", ""#).expect("a regex");
+    let passed = Regex::new(r#"\(\*status, "([a-z_]+)", ""#).expect("a regex");
+    let mut codes = BTreeSet::new();
+    for file in [
+        "src/edge/problem.rs",
+        "src/edge/layers.rs",
+        "src/edge/auth/judge.rs",
+        "src/edge/auth/require.rs",
+        "src/edge/auth/routes.rs",
+        "src/edge/clean.rs",
+        "src/edge/client/mod.rs",
+        "src/edge/limits/told.rs",
+        "src/api/problem.rs",
+    ] {
+        let code = fs::read_to_string(file).expect("a source file");
+        let found = [&made, &told, &passed].into_iter().flat_map(|kind| kind.captures_iter(&code));
+        codes.extend(found.map(|found| found[1].to_owned()));
+    }
+    assert!(codes.len() > 20, "{codes:?}");
+    codes
+}
+
 #[test]
 fn functions_and_quoted_words_are_read_as_they_are_written() {
     let code = "#[tokio::test(start_paused = true)]\nasync fn one() {\n#[test]\n    // why\n    fn two() {\n\

@@ -14,7 +14,7 @@ mod unit;
 
 pub use archive::{Archive, Reading};
 pub use browser::{Browser, ENTER};
-pub use code::{functions, quoted, sources, tests_of, walk};
+pub use code::{functions, problem_codes, quoted, sources, tests_of, walk};
 pub use haproxy::{HaProxy, bundle};
 pub use image::{Container, Image};
 pub use process::{Process, Scheme, free_port, program};
