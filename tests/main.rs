@@ -33,6 +33,7 @@ mod limits;
 mod metrics;
 mod polling_routes;
 mod problems;
+mod prometheus;
 mod promises;
 mod registration;
 mod reload;

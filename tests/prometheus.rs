@@ -1,0 +1,501 @@
+//! What is shipped for Prometheus and Grafana is right: a real Prometheus takes it and scrapes a real gatewatch over TLS with
+//! a key; every panel and every rule finds its series there; every alert fires when it should, and has its line in
+//! OPERATIONS.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gatewatch::app;
+use gatewatch::server::dev_certificate;
+use regex::Regex;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Gateway, Process, Prometheus, SHIPPED, SIMULATED, Scheme, beside_rules, eventually, free_port, plain, program,
+    promtool,
+};
+
+const DASHBOARDS: &str = "docker/grafana/dashboards";
+const DATASOURCE: &str = "docker/grafana/provisioning/datasources/gatewatch.yml";
+/// How long what is to happen may take on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
+/// A VM whose run goes on for longer than a test, and one that takes as long to start.
+const VMS: &str = "
+[[vm]]
+name = \"runs\"
+transport = \"simulated\"
+[vm.simulated]
+start_at = \"21s\"
+tasks = 1000
+[[vm]]
+name = \"off\"
+transport = \"simulated\"
+[vm.simulated]
+speed = \"0.1\"
+";
+
+/// The alerts of the rules: name, severity, and the whole text of each.
+fn alerts() -> Vec<(String, String, String)> {
+    let rules = fs::read_to_string(Path::new(SHIPPED).join("rules.yml")).expect("the rules");
+    let severity = Regex::new(r"labels: \{severity: (\w+)\}").expect("a regex");
+    let alerts = rules.split("- alert: ").skip(1).map(|text| {
+        let name = text.lines().next().unwrap_or_default().to_owned();
+        let severity = severity.captures(text).unwrap_or_else(|| panic!("{name} has no severity"));
+        (name, severity[1].to_owned(), text.to_owned())
+    });
+    alerts.collect()
+}
+
+#[test]
+fn every_alert_says_what_is_wrong_and_has_its_line_in_operations_and_every_line_its_alert() {
+    let page = fs::read_to_string("docs/OPERATIONS.md").expect("docs/OPERATIONS.md");
+    let row = Regex::new(r"^\| `(Gatewatch\w+)` \| (\w+) \| (.{20,}) \| (.{20,}) \|$").expect("a regex");
+    let lines = page.lines().filter(|line| line.starts_with("| `Gatewatch"));
+    let lines = lines.map(|line| row.captures(line).unwrap_or_else(|| panic!("not a whole line of an alert: {line}")));
+    let documented: BTreeSet<_> = lines.map(|line| (line[1].to_owned(), line[2].to_owned())).collect();
+    let mut shipped = BTreeSet::new();
+    for (name, severity, text) in alerts() {
+        assert!(["warning", "critical"].contains(&&*severity), "{name}: {severity}");
+        for wanted in ["        for: ", "          summary: ", "          description: "] {
+            assert!(text.contains(wanted), "{name} has no{wanted}");
+        }
+        assert!(text.contains(&format!("runbook: docs/OPERATIONS.md, {name}\n")), "{name} names its line");
+        assert!(shipped.insert((name.clone(), severity)), "{name} stands twice");
+    }
+    assert!(shipped.len() >= 15, "{shipped:?}");
+    assert_eq!(shipped, documented);
+}
+
+/// What an alert is tried with: series in the words of promtool, one value a minute.
+struct Case {
+    alert: &'static str,
+    /// When it is looked at, in minutes.
+    at: u32,
+    /// It fires.
+    fires: &'static [(&'static str, &'static str)],
+    /// It comes near and does not fire.
+    quiet: &'static [(&'static str, &'static str)],
+}
+
+const fn case(
+    alert: &'static str,
+    at: u32,
+    fires: &'static [(&'static str, &'static str)],
+    quiet: &'static [(&'static str, &'static str)],
+) -> Case {
+    Case { alert, at, fires, quiet }
+}
+
+/// Up, and in a run that is open, at one step.
+const UP: (&str, &str) = (r#"gatewatch_vm_up{job="gatewatch",instance="a",vm="v"}"#, "1x60");
+const DOWN: (&str, &str) = (r#"gatewatch_vm_up{job="gatewatch",instance="a",vm="v"}"#, "1 0x60");
+const FRESH: (&str, &str) = (r#"gatewatch_vm_stale{job="gatewatch",instance="a",vm="v"}"#, "0x60");
+const OFF: (&str, &str) = (r#"gatewatch_vm_stage{job="gatewatch",instance="a",vm="v",stage="off"}"#, "1x60");
+const OPEN: (&str, &str) = (r#"gatewatch_run_open{job="gatewatch",instance="a",vm="v",log="l"}"#, "1x60");
+const CLOSED: (&str, &str) =
+    (r#"gatewatch_run_tasks_closed{job="gatewatch",instance="a",vm="v",log="l",outcome="passed"}"#, "3x60");
+const STEP: (&str, &str) = (r#"gatewatch_run_task_step{job="gatewatch",instance="a",vm="v",log="l"}"#, "4x60");
+const STEPS: (&str, &str) = (r#"gatewatch_run_task_step{job="gatewatch",instance="a",vm="v",log="l"}"#, "0+1x60");
+const NOT_AFTER: &str = r#"gatewatch_tls_certificate_not_after_seconds{job="gatewatch",instance="a"}"#;
+
+const CASES: &[Case] = &[
+    case("GatewatchDown", 5, &[(r#"up{job="gatewatch"}"#, "1 0x10")], &[(r#"up{job="other"}"#, "1 0x10")]),
+    case("GatewatchNotReady", 5, &[("gatewatch_ready", "1 0x10")], &[("gatewatch_ready", "1 0 0 1x10")]),
+    case("GatewatchVmUnreachable", 8, &[DOWN, FRESH], &[DOWN, FRESH, OFF]),
+    case("GatewatchRunStalled", 45, &[UP, OPEN, CLOSED, STEP], &[UP, OPEN, CLOSED, STEPS]),
+    case("GatewatchPollsStale", 5, &[("gatewatch_vms_stale", "0 2x10")], &[("gatewatch_vms_stale", "0 2 2 0x10")]),
+    case(
+        "GatewatchPollsSlow",
+        20,
+        &[
+            (r#"gatewatch_poll_duration_seconds_bucket{instance="a",le="10"}"#, "0+1x30"),
+            (r#"gatewatch_poll_duration_seconds_bucket{instance="a",le="30"}"#, "0+10x30"),
+            (r#"gatewatch_poll_duration_seconds_bucket{instance="a",le="+Inf"}"#, "0+10x30"),
+        ],
+        &[
+            (r#"gatewatch_poll_duration_seconds_bucket{instance="a",le="10"}"#, "0+100x30"),
+            (r#"gatewatch_poll_duration_seconds_bucket{instance="a",le="30"}"#, "0+101x30"),
+            (r#"gatewatch_poll_duration_seconds_bucket{instance="a",le="+Inf"}"#, "0+101x30"),
+        ],
+    ),
+    // Time begins at 0 there: thirteen days, and fifteen.
+    case("GatewatchCertificateEnds", 15, &[(NOT_AFTER, "1123200x30")], &[(NOT_AFTER, "1296000x30")]),
+    // One day, and none at all: TLS is off.
+    case("GatewatchCertificateEndsNow", 15, &[(NOT_AFTER, "86400x30")], &[(NOT_AFTER, "0x30")]),
+    case(
+        "GatewatchResetsRising",
+        30,
+        &[(r#"gatewatch_streams_reset_total{instance="a",reason="lagged"}"#, "0+2x60")],
+        &[(r#"gatewatch_streams_reset_total{instance="a",reason="grants_changed"}"#, "0+50x60")],
+    ),
+    case(
+        "GatewatchAuthFailuresRising",
+        20,
+        &[(r#"gatewatch_auth_total{instance="a",method="bearer",outcome="wrong"}"#, "0+20x60")],
+        &[
+            (r#"gatewatch_auth_total{instance="a",method="bearer",outcome="wrong"}"#, "0+5x60"),
+            (r#"gatewatch_auth_total{instance="a",method="none",outcome="missing"}"#, "0+50x60"),
+        ],
+    ),
+    case(
+        "GatewatchJournalFailing",
+        5,
+        &[("gatewatch_journal_failing", "0 1x10")],
+        &[("gatewatch_journal_failing", "0x3 1 0x5")],
+    ),
+    case(
+        "GatewatchVmsUncommitted",
+        8,
+        &[("gatewatch_vms_uncommitted", "0 3x10")],
+        &[("gatewatch_vms_uncommitted", "0 3 3 0x10")],
+    ),
+    case(
+        "GatewatchReloadRefused",
+        5,
+        &[("gatewatch_config_last_reload_successful", "1 0x10")],
+        &[("gatewatch_config_last_reload_successful", "1x10")],
+    ),
+    case(
+        "GatewatchJournalWalGrowing",
+        25,
+        &[("gatewatch_journal_wal_bytes", "300000000x30")],
+        &[("gatewatch_journal_wal_bytes", "67108864x30")],
+    ),
+    case(
+        "GatewatchJournalGrowing",
+        400,
+        &[("gatewatch_journal_file_bytes", "0+2000000x400")],
+        &[("gatewatch_journal_file_bytes", "9000000000+1000000x400")],
+    ),
+    case(
+        "GatewatchFilesRunOut",
+        10,
+        &[(r#"process_open_fds{job="gatewatch"}"#, "950x20"), (r#"process_max_fds{job="gatewatch"}"#, "1000x20")],
+        &[(r#"process_open_fds{job="gatewatch"}"#, "950x20"), (r#"process_max_fds{job="gatewatch"}"#, "0x20")],
+    ),
+    case(
+        "GatewatchRequestsFail",
+        15,
+        &[
+            (r#"gatewatch_http_requests_total{instance="a",route="/",code="200"}"#, "0+9x30"),
+            (r#"gatewatch_http_requests_total{instance="a",route="/",code="500"}"#, "0+1x30"),
+        ],
+        &[
+            (r#"gatewatch_http_requests_total{instance="a",route="/",code="200"}"#, "0+9x30"),
+            (r#"gatewatch_http_requests_total{instance="a",route="/",code="503"}"#, "0+9x30"),
+        ],
+    ),
+];
+
+/// A test of `alert` for promtool: whether it `fires` at that minute with these series.
+fn unit_test(case: &Case, series: &[(&str, &str)], fires: bool) -> Value {
+    let series: Vec<_> = series.iter().map(|(name, values)| json!({"series": name, "values": values})).collect();
+    let expr = format!("count(ALERTS{{alertname=\"{}\", alertstate=\"firing\"}})", case.alert);
+    let samples = if fires { json!([{"labels": "{}", "value": 1}]) } else { json!([]) };
+    json!({
+        "name": format!("{} {}", case.alert, if fires { "fires" } else { "is quiet" }),
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [{"expr": expr, "eval_time": format!("{}m", case.at), "exp_samples": samples}],
+    })
+}
+
+#[tokio::test]
+async fn every_alert_fires_when_it_should_and_not_when_things_only_come_near() {
+    if !Prometheus::for_test() {
+        return;
+    }
+    let tried: BTreeSet<_> = CASES.iter().map(|case| case.alert.to_owned()).collect();
+    let shipped: BTreeSet<_> = alerts().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(tried, shipped);
+    let rules = fs::canonicalize(Path::new(SHIPPED).join("rules.yml")).expect("the rules");
+    let tests = CASES.iter().flat_map(|case| [unit_test(case, case.fires, true), unit_test(case, case.quiet, false)]);
+    let tests =
+        json!({"rule_files": [rules], "evaluation_interval": "1m", "tests": tests.collect::<Vec<_>>()}).to_string();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    // JSON is YAML.
+    fs::write(file.path(), tests).expect("written");
+    let path = file.path().display().to_string();
+    promtool(&["test", "rules", &path], b"").await.unwrap_or_else(|why| panic!("{why}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_has_nothing_to_say_against_names_and_help_texts() {
+    if !Prometheus::for_test() {
+        return;
+    }
+    let gateway = Gateway::start(SIMULATED).await;
+    gateway.wait_for_stage("demo-a", "running").await;
+    let (_, page) = gateway.admin("/metrics").await;
+    promtool(&["check", "metrics"], page.as_bytes()).await.unwrap_or_else(|why| panic!("{why}"));
+    // It does not take everything.
+    promtool(&["check", "metrics"], b"a_count_total{} 1\na_count_total{} x\n").await.expect_err("not metrics");
+    gateway.stop().await;
+}
+
+/// The shipped `name`, with each of `changes` made, which must be there to make.
+fn shipped(name: &str, changes: &[(&str, &str)]) -> String {
+    let text = fs::read_to_string(Path::new(SHIPPED).join(name)).expect(name);
+    changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{name} has no {from}");
+        text.replace(from, to)
+    })
+}
+
+#[tokio::test]
+async fn promtool_accepts_the_shipped_configurations_and_rules() {
+    if !Prometheus::for_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let tls = dev_certificate(&dir.path().join("tls")).expect("a certificate");
+    let key = dir.path().join("key").display().to_string();
+    fs::write(&key, "gw_x").expect("written");
+    let ca = tls.ca.display().to_string();
+    // Only the files of a credential and a CA are elsewhere.
+    let of_compose = shipped("prometheus.yml", &[("/shared/prometheus.key", &key)]);
+    let of_tls =
+        shipped("tls.yml", &[("/etc/prometheus/gatewatch.key", &key), ("/etc/prometheus/gatewatch-ca.pem", &ca)]);
+    for config in [of_compose, of_tls] {
+        let path = beside_rules(dir.path(), &config).display().to_string();
+        let said = promtool(&["check", "config", &path], b"").await.unwrap_or_else(|why| panic!("{why}"));
+        assert!(said.contains("1 rule files found") && said.contains("SUCCESS"), "{said}");
+    }
+    let rules = format!("{SHIPPED}/rules.yml");
+    promtool(&["check", "rules", "--lint-fatal", &rules], b"").await.unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// The shipped dashboards by file name.
+fn dashboards() -> BTreeMap<String, Value> {
+    let entries = fs::read_dir(DASHBOARDS).expect(DASHBOARDS).map(|entry| entry.expect("an entry").path());
+    let read = |path: std::path::PathBuf| {
+        let text = fs::read_to_string(&path).expect("a dashboard");
+        (path.display().to_string(), serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    };
+    entries.map(read).collect()
+}
+
+/// Everything in `list`, which has to be an array.
+fn list(list: &Value) -> &[Value] {
+    list.as_array().unwrap_or_else(|| panic!("no array: {list}"))
+}
+
+/// The panels with data, not the rows.
+fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    list(&dashboard["panels"]).iter().filter(|panel| panel["type"] != "row")
+}
+
+/// A query of a panel, with what Grafana puts in for its variables.
+fn query(text: &Value) -> String {
+    let text = text.as_str().expect("a query");
+    text.replace("$__rate_interval", "1m").replace("$instance", ".*").replace("$vm", "runs")
+}
+
+#[test]
+fn dashboards_are_whole_and_name_the_provisioned_datasource() {
+    let provisioned = fs::read_to_string(DATASOURCE).expect(DATASOURCE);
+    let dashboards = dashboards();
+    let mut uids = BTreeSet::new();
+    for (file, dashboard) in &dashboards {
+        assert!(uids.insert(dashboard["uid"].to_string()) && dashboard["title"].is_string(), "{file}");
+        let variables: BTreeSet<_> = list(&dashboard["templating"]["list"]).iter().map(|v| v["name"].as_str()).collect();
+        let mut ids = BTreeSet::new();
+        let mut places = BTreeSet::new();
+        for panel in panels(dashboard) {
+            let title = panel["title"].as_str().unwrap_or_else(|| panic!("{file}: a panel without a title"));
+            assert!(ids.insert(panel["id"].as_u64()), "{file}: {title}: the id stands twice");
+            let place = &panel["gridPos"];
+            assert!(places.insert((place["y"].as_u64(), place["x"].as_u64())), "{file}: {title} is on another one");
+            assert!(place["x"].as_u64().zip(place["w"].as_u64()).is_some_and(|(x, w)| x + w <= 24), "{file}: {title}");
+            let defaults = &panel["fieldConfig"]["defaults"];
+            assert!(defaults["unit"].is_string() && defaults["thresholds"].is_object(), "{file}: {title}");
+            assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{file}: {title}");
+            let uid = panel["datasource"]["uid"].as_str().expect("a datasource");
+            assert!(provisioned.contains(&format!("uid: {uid}\n")), "{file}: {title}: {uid}");
+            for target in list(&panel["targets"]) {
+                assert_eq!(target["datasource"]["uid"], uid, "{file}: {title}");
+                assert!(panel["type"] == "table" || target["legendFormat"] != "", "{file}: {title} has no legend");
+                let expr = target["expr"].as_str().expect("a query");
+                for name in ["vm", "instance"] {
+                    assert!(!expr.contains(&format!("${name}")) || variables.contains(&Some(name)), "{file}: {expr}");
+                }
+                assert!(!query(&target["expr"]).contains('$'), "{file}: {title}: an unknown variable in {expr}");
+            }
+        }
+        assert!(ids.len() >= 10, "{file}: only {} panels", ids.len());
+    }
+    let compose = fs::read_to_string("docker/compose.yml").expect("docker/compose.yml");
+    assert!(compose.contains("./grafana/dashboards:/var/lib/gatewatch-dashboards:ro"));
+    let provider = fs::read_to_string("docker/grafana/provisioning/dashboards/gatewatch.yml").expect("the provider");
+    assert!(provider.contains("path: /var/lib/gatewatch-dashboards\n"));
+    assert!(dashboards.len() >= 4, "{:?}", dashboards.keys());
+}
+
+/// The names of metrics in `expr`, each with its matchers as it is written.
+fn selectors(expr: &str) -> BTreeSet<String> {
+    let lists = Regex::new(r"\b(by|on|without|ignoring)\s*\([^)]*\)").expect("a regex");
+    let token = Regex::new(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})?(\s*\()?").expect("a regex");
+    let ranges = Regex::new(r"\[[^\]]*\]").expect("a regex");
+    let bare = ranges.replace_all(expr, " ");
+    let bare = lists.replace_all(&bare, " ");
+    let words = ["and", "or", "unless", "bool"];
+    let found = token.captures_iter(&bare).filter(|token| token.get(3).is_none() && !words.contains(&&token[1]));
+    found.map(|token| format!("{}{}", &token[1], token.get(2).map_or("", |labels| labels.as_str()))).collect()
+}
+
+#[test]
+fn the_metrics_of_a_query_are_found() {
+    let expr = r#"histogram_quantile(0.95, sum by (job, le) (rate(a_bucket{x="y", z!~"in|(out)"}[5m]))) / (b:c > bool 0) or d"#;
+    let found: Vec<_> = selectors(expr).into_iter().collect();
+    assert_eq!(found, [r#"a_bucket{x="y", z!~"in|(out)"}"#, "b:c", "d"]);
+}
+
+/// Selectors of what does not happen to a gateway that is well.
+const NEVER: [&str; 2] = [
+    r#"gatewatch_http_requests_total{code=~"5..", code!="503"}"#,
+    r#"ALERTS{job="gatewatch", alertstate="firing"}"#,
+];
+
+/// Waits until `expr` gives something.
+async fn gives_something(prometheus: &Prometheus, whose: &str, expr: &str) {
+    let (began, mut count) = (std::time::Instant::now(), 0);
+    while count == 0 {
+        count = prometheus.count(expr).await.unwrap_or_else(|why| panic!("{whose}: {expr}: {why}"));
+        assert!(began.elapsed() < SOON, "{whose}: nothing for {expr}\n{}", prometheus.log());
+        if count == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Gives the counters that have no series before something happens something to count.
+async fn use_it(served: &Process) {
+    let stream = served.stream().await;
+    for key in ["gw_nobody_knows", served.key()] {
+        let request = served.client().get(served.url("/api/vms")).bearer_auth(key);
+        request.send().await.expect("an answer");
+    }
+    drop(stream);
+}
+
+/// A Prometheus that scrapes `served` as the shipped configuration for TLS says, with a key that may do only that.
+async fn scraping(served: &Process) -> Prometheus {
+    let key = app::new_key(&served.file("keys.toml"), "prometheus", &["metrics:read".into()], &["*".into()], "never");
+    let key_file = served.file("prometheus.key").display().to_string();
+    fs::write(&key_file, key.expect("a key").expose()).expect("written");
+    let config = shipped(
+        "tls.yml",
+        &[
+            ("15s", "1s"),
+            ("/etc/prometheus/gatewatch.key", &key_file),
+            ("/etc/prometheus/gatewatch-ca.pem", &served.tls.ca.display().to_string()),
+            ("gatewatch.example:8765", &format!("127.0.0.1:{}", served.port)),
+        ],
+    );
+    Prometheus::start(&config).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_scrapes_over_tls_with_a_key_and_every_panel_and_every_rule_finds_its_series() {
+    if !Prometheus::for_test() {
+        return;
+    }
+    let served = Process::start(Scheme::Https, VMS).await;
+    use_it(&served).await;
+    let prometheus = scraping(&served).await;
+    gives_something(&prometheus, "the scrape", "up{job=\"gatewatch\"} == 1").await;
+
+    let mut wanted = BTreeMap::new();
+    for (file, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            let whose = format!("{file}: {}", panel["title"]);
+            for target in list(&panel["targets"]) {
+                wanted.insert(query(&target["expr"]), whose.clone());
+            }
+        }
+        let variables = list(&dashboard["templating"]["list"]).iter();
+        let asked = Regex::new(r"^label_values\((\w+), (\w+)\)$").expect("a regex");
+        for variable in variables {
+            let asked = asked.captures(variable["query"]["query"].as_str().expect("a query")).expect("label_values");
+            wanted.insert(format!("{}{{{}!=\"\"}}", &asked[1], &asked[2]), format!("{file}: {}", variable["name"]));
+        }
+        for mark in list(&dashboard["annotations"]["list"]) {
+            prometheus.count(&query(&mark["expr"])).await.unwrap_or_else(|why| panic!("{file}: {why}"));
+        }
+    }
+    assert!(wanted.len() > 80, "{}", wanted.len());
+    let rules = prometheus.api("rules", &[]).await.unwrap_or_else(|why| panic!("{why}"));
+    let rules: Vec<_> = list(&rules["groups"]).iter().flat_map(|group| list(&group["rules"])).collect();
+    let mut named = BTreeMap::new();
+    for rule in &rules {
+        named.extend(selectors(&query(&rule["query"])).into_iter().map(|selector| (selector, rule["name"].to_string())));
+        if rule["type"] == "recording" {
+            wanted.insert(rule["name"].as_str().expect("a name").to_owned(), "a rule".to_owned());
+        }
+    }
+    assert!(rules.len() > 20, "{rules:?}");
+    for (expr, whose) in &wanted {
+        named.extend(selectors(expr).into_iter().map(|selector| (selector, whose.clone())));
+        gives_something(&prometheus, whose, expr).await;
+    }
+    for (selector, whose) in named.iter().filter(|(selector, _)| !NEVER.contains(&selector.as_str())) {
+        gives_something(&prometheus, whose, selector).await;
+    }
+    every_rule_is_well(&prometheus).await;
+}
+
+/// Every rule was evaluated without an error.
+async fn every_rule_is_well(prometheus: &Prometheus) {
+    let well = async || {
+        let rules = prometheus.api("rules", &[]).await.unwrap_or_else(|why| panic!("{why}"));
+        let mut rules = list(&rules["groups"]).iter().flat_map(|group| list(&group["rules"]));
+        rules.all(|rule| {
+            assert_ne!(rule["health"], "err", "{rule}");
+            rule["health"] == "ok"
+        })
+    };
+    eventually(SOON, well).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
+    if !Prometheus::for_test() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let [gatewatch, prometheus] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let mut stack = Command::new("docker/demo-stack")
+        .arg(program())
+        .env("GATEWATCH_LISTEN", &gatewatch)
+        .env("PROMETHEUS_LISTEN", &prometheus)
+        .env("GATEWATCH_DATA", dir.path().join("demo"))
+        .env("TMPDIR", dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(stack.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
+    let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("Ctrl-C")).collect();
+    let said = said.join("\n");
+    for wanted in [format!("https://{gatewatch}/auth/login?code="), format!("http://{prometheus}/alerts")] {
+        assert!(said.contains(&wanted), "no {wanted} in {said}");
+    }
+    let up = async || {
+        let url = format!("http://{prometheus}/api/v1/query?query=vm:gatewatch_vm_up:max");
+        let answer: Value = plain().get(url).send().await.expect("an answer").json().await.expect("JSON");
+        list(&answer["data"]["result"]).len() == 3
+    };
+    eventually(SOON, up).await;
+    kill_process(Pid::from_child(&stack), Signal::TERM).expect("it is there");
+    let ended = stack.wait().expect("our own child");
+    assert!(ended.success(), "{ended}");
+    for address in [gatewatch, prometheus] {
+        assert!(std::net::TcpStream::connect(&address).is_err(), "{address} still answers");
+    }
+    let left = fs::read_dir(dir.path()).expect("the folder").count();
+    assert_eq!(left, 1, "something is left beside the demo's data");
+}
