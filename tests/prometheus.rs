@@ -24,18 +24,27 @@ const DASHBOARDS: &str = "docker/grafana/dashboards";
 const DATASOURCE: &str = "docker/grafana/provisioning/datasources/gatewatch.yml";
 /// How long what is to happen may take on a busy machine.
 const SOON: Duration = Duration::from_secs(40);
-/// A VM whose run goes on for longer than a test, and one that takes as long to start.
+/// A VM whose run goes on for longer than a test and has its first results at once, one that is off, and one that is not
+/// reached though it is on.
 const VMS: &str = "
+[poll]
+idle_interval = \"5s\"
 [[vm]]
 name = \"runs\"
 transport = \"simulated\"
 [vm.simulated]
-start_at = \"21s\"
+start_at = \"36s\"
 tasks = 1000
 [[vm]]
 name = \"off\"
 transport = \"simulated\"
 [vm.simulated]
+speed = \"0.1\"
+[[vm]]
+name = \"not-reached\"
+transport = \"simulated\"
+[vm.simulated]
+start_at = \"6s\"
 speed = \"0.1\"
 ";
 
@@ -303,7 +312,8 @@ fn dashboards_are_whole_and_name_the_provisioned_datasource() {
     let mut uids = BTreeSet::new();
     for (file, dashboard) in &dashboards {
         assert!(uids.insert(dashboard["uid"].to_string()) && dashboard["title"].is_string(), "{file}");
-        let variables: BTreeSet<_> = list(&dashboard["templating"]["list"]).iter().map(|v| v["name"].as_str()).collect();
+        let variables: BTreeSet<_> =
+            list(&dashboard["templating"]["list"]).iter().map(|v| v["name"].as_str()).collect();
         let mut ids = BTreeSet::new();
         let mut places = BTreeSet::new();
         for panel in panels(dashboard) {
@@ -433,7 +443,8 @@ async fn a_real_prometheus_scrapes_over_tls_with_a_key_and_every_panel_and_every
     let rules: Vec<_> = list(&rules["groups"]).iter().flat_map(|group| list(&group["rules"])).collect();
     let mut named = BTreeMap::new();
     for rule in &rules {
-        named.extend(selectors(&query(&rule["query"])).into_iter().map(|selector| (selector, rule["name"].to_string())));
+        named
+            .extend(selectors(&query(&rule["query"])).into_iter().map(|selector| (selector, rule["name"].to_string())));
         if rule["type"] == "recording" {
             wanted.insert(rule["name"].as_str().expect("a name").to_owned(), "a rule".to_owned());
         }
@@ -445,7 +456,9 @@ async fn a_real_prometheus_scrapes_over_tls_with_a_key_and_every_panel_and_every
     }
     for (selector, whose) in &named {
         let instead = NEVER.iter().find_map(|(never, instead)| (never == selector).then_some(*instead));
-        gives_something(&prometheus, whose, instead.unwrap_or(selector)).await;
+        // It may have been so and be over.
+        let ever = format!("last_over_time({}[1h])", instead.unwrap_or(selector));
+        gives_something(&prometheus, whose, &ever).await;
     }
     every_rule_is_well(&prometheus).await;
 }
@@ -469,6 +482,7 @@ async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
+    fs::create_dir(dir.path().join("run")).expect("a folder");
     let [gatewatch, prometheus] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
     let mut stack = Command::new("docker/demo-stack")
         .arg(program())
@@ -476,6 +490,7 @@ async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
         .env("PROMETHEUS_LISTEN", &prometheus)
         .env("GATEWATCH_DATA", dir.path().join("demo"))
         .env("TMPDIR", dir.path())
+        .env("XDG_RUNTIME_DIR", dir.path().join("run"))
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
@@ -497,6 +512,11 @@ async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
     for address in [gatewatch, prometheus] {
         assert!(std::net::TcpStream::connect(&address).is_err(), "{address} still answers");
     }
-    let left = fs::read_dir(dir.path()).expect("the folder").count();
-    assert_eq!(left, 1, "something is left beside the demo's data");
+    let left = fs::read_dir(dir.path()).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let left: BTreeSet<_> = left.collect();
+    assert_eq!(
+        left,
+        ["demo", "run"].map(Into::into).into(),
+        "something is left beside the demo's data and ssh's sockets"
+    );
 }
