@@ -9,6 +9,7 @@ mod faults;
 mod lab;
 mod support;
 
+mod alerts;
 mod bad_input;
 mod browser;
 mod browser_login;
