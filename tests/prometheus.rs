@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use gatewatch::app;
@@ -314,6 +314,26 @@ async fn every_rule_is_well(prometheus: &Prometheus) {
     eventually(SOON, well).await;
 }
 
+/// `make demo-stack`; it ends with the value, and so does what it started.
+struct DemoStack(Child);
+
+impl DemoStack {
+    /// As Ctrl-C does.
+    fn end(&mut self) -> ExitStatus {
+        // An error says that it ended before.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        self.0.wait().expect("our own child")
+    }
+}
+
+impl Drop for DemoStack {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.end();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
     if !Prometheus::for_test() {
@@ -322,7 +342,7 @@ async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::create_dir(dir.path().join("run")).expect("a folder");
     let [gatewatch, prometheus] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
-    let mut stack = Command::new("docker/demo-stack")
+    let stack = Command::new("docker/demo-stack")
         .arg(program())
         .env("GATEWATCH_LISTEN", &gatewatch)
         .env("PROMETHEUS_LISTEN", &prometheus)
@@ -332,7 +352,8 @@ async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
-    let mut lines = BufReader::new(stack.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
+    let mut stack = DemoStack(stack);
+    let mut lines = BufReader::new(stack.0.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
     let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("Ctrl-C")).collect();
     let said = said.join("\n");
     for wanted in [format!("https://{gatewatch}/auth/login?code="), format!("http://{prometheus}/alerts")] {
@@ -344,8 +365,7 @@ async fn the_demo_stack_prints_where_to_look_and_ends_as_a_whole() {
         list(&answer["data"]["result"]).len() == 3
     };
     eventually(SOON, up).await;
-    kill_process(Pid::from_child(&stack), Signal::TERM).expect("it is there");
-    let ended = stack.wait().expect("our own child");
+    let ended = stack.end();
     assert!(ended.success(), "{ended}");
     for address in [gatewatch, prometheus] {
         assert!(std::net::TcpStream::connect(&address).is_err(), "{address} still answers");
