@@ -9,9 +9,11 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::{free_port, plain};
-use crate::lab::command::{command, find, finish};
+use crate::lab::command::{command, find, finish_within};
 use crate::lab::{Result, skip};
 
+/// How long promtool may take: a test of rules writes a database for each case, which a busy disk makes slow.
+const PROMTOOL_WITHIN: Duration = Duration::from_secs(240);
 /// What is shipped for Prometheus.
 pub const SHIPPED: &str = "docker/prometheus";
 
@@ -106,5 +108,5 @@ pub fn beside_rules(dir: &Path, config: &str) -> PathBuf {
 pub async fn promtool(args: &[&str], input: &[u8]) -> Result<String> {
     let mut promtool = command("promtool");
     promtool.args(args);
-    finish(promtool, input).await
+    finish_within(PROMTOOL_WITHIN, promtool, input).await
 }
