@@ -3,12 +3,15 @@
 CARGO ?= cargo
 # What the tests drive for real. Installing openssh-server starts the system's own sshd, as Debian does; the tests use
 # one of their own on loopback.
-# docker-cli is a package of its own from Debian 13 on; a name with `?` is passed over where there is none.
+# docker-cli is a package of its own from Debian 13 on; a name with `?` is passed over where there is none. That of prometheus
+# (`!`) is stopped again: it would take port 9090 on every address.
 TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal procps curl chromium chromium-driver \
-	haproxy sslscan testssl.sh slowhttptest openssl systemd mandoc zsh fish mmdebstrap docker-compose docker-buildx?
+	haproxy sslscan testssl.sh slowhttptest openssl systemd mandoc zsh fish mmdebstrap docker-compose docker-buildx? \
+	prometheus!
 BUILD_PACKAGES = gcc libc6-dev make
 # ssh to reach VMs, curl to look at events.
 RUN_PACKAGES = openssh-client curl
+STACK_PACKAGES = prometheus!
 
 TELL_SKIPPED = [ ! -s target/tmp/skipped ] || \
 	{ echo "NOT RUN: $$(wc -l < target/tmp/skipped) tests of the real VM:"; cat target/tmp/skipped; }
@@ -24,10 +27,11 @@ SHARE = $(DESTDIR)$(PREFIX)/share
 ETC = $(DESTDIR)/etc/gatewatch
 EXAMPLES = config/gatewatch.toml config/minimal.toml config/local.toml
 
-.PHONY: help build demo test test-edge lab soak bench install install-files uninstall install-build install-run install-test
+.PHONY: help build demo demo-stack test test-edge lab soak bench install install-files uninstall install-build install-run install-test
 
 help:
 	@echo "make demo       watch a simulated fleet in this terminal's browser or with curl"
+	@echo "make demo-stack the same, watched by a Prometheus with the alerts of docker/prometheus"
 	@echo "make test       every test, against real sshd, Docker Engine and Chromium"
 	@echo "make test-edge  those of TLS, keys, JWT, browser sessions, limits and the load balancer alone"
 	@echo "make lab        a real test VM on this machine, for people, with a configuration that watches it"
@@ -42,6 +46,11 @@ build: install-build install-run
 
 demo: install-build install-run
 	$(CARGO) run --locked --quiet -- demo
+
+demo-stack: install-build install-run
+	@docker/install-packages "$(STACK_PACKAGES)"
+	$(CARGO) build --locked --quiet --bin gatewatch
+	@docker/demo-stack target/debug/gatewatch
 
 test: install-build install-test
 	$(CARGO) fmt --check

@@ -9,6 +9,7 @@ mod faults;
 mod lab;
 mod support;
 
+mod alerts;
 mod bad_input;
 mod browser;
 mod browser_login;
@@ -35,6 +36,7 @@ mod openapi;
 mod pages;
 mod polling_routes;
 mod problems;
+mod prometheus;
 mod promises;
 mod registration;
 mod reload;
