@@ -48,3 +48,4 @@ mod snapshots;
 mod stack;
 mod stream_contract;
 mod timeline;
+mod traces;

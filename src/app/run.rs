@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::info;
 
 use super::App;
@@ -17,6 +18,9 @@ const DRAIN_WINDOW: Duration = Duration::from_secs(3);
 
 /// How long requests that are no streams get to finish once nothing new is accepted.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a collector gets to take the last spans.
+const SPANS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a run ended otherwise than in order.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +88,9 @@ impl App {
             })
             .await;
         self.hub_stop.cancel();
+        // Nothing makes spans any more but the administration listener, which makes none. Half of what is left, so that a
+        // collector that hangs costs spans and no deadline.
+        self.traces_stop.send_replace(Some(Instant::now() + SPANS_WITHIN.min(shutdown.left() / 2)));
         // Its task tells for as long as this is there.
         drop(std::mem::take(&mut self.turns));
         let left_time = shutdown.left().saturating_sub(Duration::from_millis(500));
