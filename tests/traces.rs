@@ -196,13 +196,19 @@ async fn g43_g62_no_secret_is_in_any_span_and_no_header_of_the_collector_in_any_
     eventually(SOON, || async { collector.spans().iter().filter(|span| span.kind == 2).count() >= 6 }).await;
     let sent = collector.everything();
     assert!(sent.contains("GET /api/vms") && sent.contains("CanaryVendorKey"), "it is what it seems");
-    assert!(collector.spans().iter().any(|span| text(&span.attributes, "http.request.method").as_deref() == Some("_OTHER")));
+    assert!(
+        collector.spans().iter().any(|span| text(&span.attributes, "http.request.method").as_deref() == Some("_OTHER"))
+    );
     let sent = sent.replace("CanaryVendorKey", "").to_lowercase();
     assert!(!sent.contains("canary") && !sent.contains(&secret.to_lowercase()), "{sent}");
     assert!(!sent.contains("127.0.0.1:0") && !sent.contains("user_agent"), "{sent}");
     // The endpoint that refuses is told of once, with its cause.
     let told = || process.log().matches("the trace endpoint does not take spans").count();
-    eventually(SOON, || async { told() > 0 && collector.requests().len() >= 3 }).await;
+    eventually(SOON, || async {
+        client.get(process.url("/api/version")).send().await.expect("an answer");
+        told() > 0 && collector.requests().len() >= 3
+    })
+    .await;
     assert_eq!(told(), 1);
     let log = process.log();
     assert!(log.contains("the answer is 503"), "{log}");

@@ -19,7 +19,7 @@ use super::TraceSettings;
 use crate::telemetry::metrics::{SpanOutcome, TraceMetrics};
 
 /// How long the first span of a batch waits for others.
-const GATHER: Duration = Duration::from_secs(2);
+const GATHER: Duration = Duration::from_secs(1);
 /// Spans of one batch.
 const BATCH: usize = 512;
 /// How long a collector is given for one batch.
