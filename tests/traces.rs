@@ -8,7 +8,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use http::{HeaderMap, StatusCode};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
@@ -30,10 +32,15 @@ struct Collector {
 
 impl Collector {
     async fn start(status: StatusCode) -> Self {
+        Self::answering(status, ExportTraceServiceResponse::default()).await
+    }
+
+    async fn answering(status: StatusCode, answer: ExportTraceServiceResponse) -> Self {
+        let answer = Bytes::from(answer.encode_to_vec());
         let got = Arc::<Mutex<Vec<(HeaderMap, Bytes)>>>::default();
         let keep = move |State(got): State<Arc<Mutex<Vec<_>>>>, headers: HeaderMap, body: Bytes| async move {
             got.lock().unwrap().push((headers, body));
-            status
+            (status, answer)
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -251,6 +258,21 @@ async fn a_collector_that_hangs_slows_no_request_and_no_stop() {
     let status = process.ended(Duration::from_secs(12)).await;
     assert!(status.success(), "{status} after {:?}:\n{}", began.elapsed(), process.log());
     assert!(process.log().contains("no answer in time"), "{}", process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_collector_rejects_is_counted_as_not_sent() {
+    let rejects = ExportTracePartialSuccess { rejected_spans: 1, error_message: "too old".to_owned() };
+    let answer = ExportTraceServiceResponse { partial_success: Some(rejects) };
+    let collector = Collector::answering(StatusCode::OK, answer).await;
+    let gateway = Gateway::start(&trace(&collector.url, "")).await;
+    let counts = async |outcome: &str| {
+        gateway.metric(&format!("gatewatch_trace_spans_total{{outcome={outcome:?}}}")).await as usize
+    };
+    eventually(SOON, || async { counts("failed").await > 0 && counts("sent").await > 0 }).await;
+    let (failed, sent) = (counts("failed").await, counts("sent").await);
+    assert!(failed <= collector.requests().len() && sent + failed <= collector.spans().len());
+    assert_eq!(gateway.stop().await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

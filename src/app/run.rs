@@ -88,12 +88,11 @@ impl App {
             })
             .await;
         self.hub_stop.cancel();
-        // Nothing makes spans any more but the administration listener, which makes none. Half of what is left, so that a
-        // collector that hangs costs spans and no deadline.
-        self.traces_stop.send_replace(Some(Instant::now() + SPANS_WITHIN.min(shutdown.left() / 2)));
         // Its task tells for as long as this is there.
         drop(std::mem::take(&mut self.turns));
         let left_time = shutdown.left().saturating_sub(Duration::from_millis(500));
+        // Nothing makes spans any more. Half of what is left, so that a collector that hangs costs spans and no deadline.
+        self.traces_stop.send_replace(Some(Instant::now() + SPANS_WITHIN.min(left_time / 2)));
         let tasks = &self.tasks;
         let left = shutdown.stage("end tasks", tasks.shutdown(left_time)).await.unwrap_or_default();
         // When nobody commits or reads any more.

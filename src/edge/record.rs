@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::audit::{Act, Seen};
 use super::client::{Client, OverTls};
-use super::{EdgeState, RequestId};
+use super::{EdgeState, Problem, RequestId};
 use crate::model::Peer;
 use crate::telemetry::metrics::LabelSet;
 use crate::telemetry::traces::{RequestSeen, RequestTrace};
@@ -67,7 +67,7 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
     let notes = AuthNotes::new();
     request.extensions_mut().insert(notes.clone());
     let traces = &edge.settings().traces;
-    let trace = traces.request(traceparent(request.headers()));
+    let trace = traces.request(|| traceparent(request.headers()));
     let extensions = request.extensions();
     let mut entry = Entry {
         began: Instant::now(),
@@ -79,6 +79,7 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
         https: OverTls::of(extensions, &edge),
         trace,
         status: CLIENT_LEFT,
+        problem: None,
         notes,
         edge,
     };
@@ -87,6 +88,7 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
     let span = tracing::info_span!("request", request_id = id, trace_id);
     let response = next.run(request).instrument(span).await;
     entry.status = response.status().as_u16();
+    entry.problem = response.extensions().get::<Problem>().map(Problem::code);
     response
 }
 
@@ -117,6 +119,8 @@ struct Entry {
     https: bool,
     trace: Option<RequestTrace>,
     status: u16,
+    /// Why the request was refused or failed, as the client is told.
+    problem: Option<&'static str>,
     notes: AuthNotes,
     edge: EdgeState,
 }
@@ -143,6 +147,7 @@ impl Drop for Entry {
             route,
             status = self.status,
             ms = (seconds * 1e6).round() / 1e3,
+            problem = self.problem,
             request_id,
             trace_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
             client = self.client.map(tracing::field::display),

@@ -199,3 +199,64 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use opentelemetry_sdk::trace::SpanData;
+    use tokio::sync::mpsc;
+    use tokio::time::advance;
+
+    use super::super::{Ids, QUEUE, TraceSettings, Traces};
+    use super::{Export, WARN_EVERY};
+    use crate::telemetry::captured::Captured;
+    use crate::telemetry::metrics::{Metrics, SpanOutcome};
+    use crate::telemetry::{LogFormat, logs};
+
+    fn settings() -> TraceSettings {
+        // A port that nobody is given.
+        let url = "http://127.0.0.1:0/v1/traces".to_owned();
+        TraceSettings { url, sample: 1.0, headers: Vec::new(), replica: "test".to_owned() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_is_away_is_told_of_once_a_minute_and_so_is_its_return() {
+        let (_queue, spans) = mpsc::channel::<SpanData>(1);
+        let mut export = Export::new(settings(), spans, Metrics::new().traces).unwrap();
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = logs::subscriber(LogFormat::Text, "info", move || writer.clone()).unwrap();
+        let _logs = tracing::subscriber::set_default(subscriber);
+        export.tell(None, 0);
+        for _ in 0..3 {
+            export.tell(Some("away"), 1);
+            advance(WARN_EVERY / 3).await;
+        }
+        let lines = || captured.text().lines().map(str::to_owned).collect::<Vec<_>>();
+        assert!(matches!(&lines()[..], [away] if away.contains("WARN") && away.contains("away")), "{:?}", lines());
+        export.tell(Some("still"), 1);
+        export.tell(None, 0);
+        export.tell(None, 0);
+        assert!(matches!(&lines()[1..], [still, again] if still.contains("still") && again.contains("again")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_bounded_and_every_span_is_counted_once() {
+        let metrics = Metrics::new();
+        let (traces, export) = Traces::new(settings(), &metrics.traces).unwrap();
+        let tracer = traces.0.as_ref().unwrap();
+        let more = 10;
+        for _ in 0..QUEUE + more {
+            tracer.send(tracer.span(Ids::root(), "test", SystemTime::now(), Duration::ZERO));
+        }
+        let of = |outcome| metrics.traces.spans.of(outcome).get();
+        assert_eq!(of(SpanOutcome::Dropped), more as u64);
+        // Its sender is gone: the stop is now.
+        let (_, stop) = tokio::sync::watch::channel(None);
+        export.run(stop).await;
+        assert_eq!((of(SpanOutcome::Sent), of(SpanOutcome::Failed)), (0, QUEUE as u64));
+        tracer.send(tracer.span(Ids::root(), "late", SystemTime::now(), Duration::ZERO));
+        assert_eq!(of(SpanOutcome::Dropped), more as u64 + 1);
+    }
+}

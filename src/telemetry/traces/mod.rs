@@ -66,9 +66,9 @@ impl Traces {
         Ok((Self(Some(Arc::new(Tracer { sample, queue, metrics: metrics.clone(), scope }))), export))
     }
 
-    /// A request begins; `parent` is what its client said that it is part of. `None`: traces are off.
-    pub fn request(&self, parent: Option<Traceparent>) -> Option<RequestTrace> {
-        self.0.as_ref().map(|tracer| RequestTrace::begin(Arc::clone(tracer), parent))
+    /// A request begins; `parent` reads what its client said that it is part of. `None`: traces are off.
+    pub fn request(&self, parent: impl FnOnce() -> Option<Traceparent>) -> Option<RequestTrace> {
+        self.0.as_ref().map(|tracer| RequestTrace::begin(Arc::clone(tracer), parent()))
     }
 
     /// A poll begins. `None`: its trace is not sent.
