@@ -52,3 +52,4 @@ mod snapshots;
 mod stack;
 mod stream_contract;
 mod timeline;
+mod traces;

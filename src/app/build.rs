@@ -35,7 +35,8 @@ use crate::server::{
     AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
     TlsSettings, install_crypto, serve,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::traces::TraceError;
+use crate::telemetry::{Metrics, Traces};
 
 /// Registrations that may wait for the fleet's owner.
 const REGISTRATIONS: usize = 16;
@@ -67,6 +68,9 @@ pub enum StartError {
     /// The issuers of JWTs.
     #[error(transparent)]
     Issuers(#[from] IssuersError),
+    /// The trace endpoint.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] OpenError),
@@ -96,18 +100,25 @@ impl App {
         let file = RegisteredFile::in_dir(&config.data.dir);
         let registered = file.load()?;
         let runtime_dir = probe::runtime_dir()?;
+        let replica = replica_name();
+        let (traces, export) = super::traces::open(&config.trace, &replica, &metrics.traces)?.unzip();
         let listener = Listener::bind(config.server.listen)?;
         let admin_listener = config.admin.listen.map(Listener::bind).transpose()?;
 
         let readiness = Readiness::new();
         let tasks = Tasks::new(&readiness);
+        let (traces_stop, stopping) = watch::channel(None);
+        if let Some(export) = export {
+            tasks.spawn("traces", export.run(stopping));
+        }
+        let traces: Traces = traces.unwrap_or_default();
         let turns = tell(manager, &readiness, &tasks);
         let opened = super::journal::open(&config, &metrics.journal).await?;
         let journal = opened.journal();
         if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
             tasks.spawn_essential("journal", keeping);
         }
-        let hub_config = HubConfig { replica: replica_name(), ..HubConfig::default() };
+        let hub_config = HubConfig { replica, ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
         let (live, live_receiver) = live_bus();
         let hub_stop = CancellationToken::new();
@@ -124,6 +135,7 @@ impl App {
             live,
             demand: hub.demand(),
             metrics: metrics.polls.clone(),
+            traces: traces.clone(),
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
             pulse: Pulse::default(),
@@ -155,6 +167,7 @@ impl App {
             hsts,
             proxy: ProxyRules::from(&config.proxy),
             limits: config.limits.clone(),
+            traces,
             ..EdgeSettings::default()
         };
         let sessions = SessionStore::new(secrets, config.auth.session_ttl);
@@ -229,6 +242,7 @@ impl App {
             readiness,
             server,
             hub_stop,
+            traces_stop,
             signals,
             drain_delay,
             turns,

@@ -21,6 +21,7 @@ mod routes;
 mod run;
 mod runs;
 mod session;
+mod traces;
 mod watch;
 
 pub use aligned::aligned;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::fleet_task::FleetCommand;
@@ -100,6 +102,8 @@ pub struct App {
     readiness: Readiness,
     server: ServerHandle,
     hub_stop: CancellationToken,
+    /// Told by when the last spans must be sent.
+    traces_stop: tokio::sync::watch::Sender<Option<Instant>>,
     signals: Signals,
     drain_delay: Duration,
     turns: Turns,

@@ -122,6 +122,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("auth.session", session(&old.auth) != session(&new.auth)),
         ("poll", old.poll != new.poll),
         ("log", old.log != new.log),
+        ("trace", old.trace != new.trace),
         ("files", old.files != new.files),
         ("data", old.data != new.data),
     ];

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::info;
 
 use super::App;
@@ -17,6 +18,9 @@ const DRAIN_WINDOW: Duration = Duration::from_secs(3);
 
 /// How long requests that are no streams get to finish once nothing new is accepted.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a collector gets to take the last spans.
+const SPANS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a run ended otherwise than in order.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,8 @@ impl App {
         // Its task tells for as long as this is there.
         drop(std::mem::take(&mut self.turns));
         let left_time = shutdown.left().saturating_sub(Duration::from_millis(500));
+        // Nothing makes spans any more. Half of what is left, so that a collector that hangs costs spans and no deadline.
+        self.traces_stop.send_replace(Some(Instant::now() + SPANS_WITHIN.min(left_time / 2)));
         let tasks = &self.tasks;
         let left = shutdown.stage("end tasks", tasks.shutdown(left_time)).await.unwrap_or_default();
         // When nobody commits or reads any more.

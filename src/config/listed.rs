@@ -37,6 +37,7 @@ static SECTIONS: &[(&str, &str)] = &[
     ("poll", "How often VMs are asked. The interval in force is the smallest that an open stream asked for."),
     ("journal", "Where durable events are kept."),
     ("log", "What gatewatch writes about itself."),
+    ("trace", "OpenTelemetry traces of requests and polls, sent to a collector. Off without `endpoint`."),
     ("vm[]", "A VM to watch, one entry each; at most 10000."),
     (
         "vm[].simulated",
@@ -204,6 +205,15 @@ keys! { KEYS:
         "Lines for people or for machines.");
     LOG_LEVEL = Key::new("log.level", Kind::OneOf(LogLevel::WORDS), Default::Text("info"),
         "The least severe lines that are written.");
+
+    TRACE_ENDPOINT = Key::new("trace.endpoint", URL, Default::None,
+        "A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is put behind it. Its \
+         certificate is checked against the CAs of the system. Not written: no spans are made.");
+    TRACE_SAMPLE = Key::new("trace.sample", Kind::Text("number, 0 to 1"), Default::Text("1"),
+        "The share of traces that are sent. A caller with a credential whose `traceparent` says whether its trace is \
+         recorded is followed in that.");
+    TRACE_HEADERS = Key::new("trace.headers", Kind::List { of: "name=value", max: 16 }, Default::List(&[]),
+        "Headers for the collector, such as a vendor's key: `x-api-key=...`. A secret. They need `endpoint`.").secret();
 
     VM_NAME = Key::new("vm[].name", Kind::Text("name"), Default::Required,
         "For people and grants: 1 to 63 characters of a-z, 0-9 and `-`, the first not `-`. No two VMs share one.");

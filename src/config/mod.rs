@@ -27,6 +27,7 @@ mod sections;
 mod simulated;
 mod table;
 mod tls;
+mod trace;
 mod tree;
 mod types;
 mod unknown;
@@ -55,7 +56,7 @@ pub use simulated::{SimulatedConfig, SimulatedDialect};
 pub use types::{
     Access, AdminConfig, AuthConfig, CertificateFiles, Config, CorsConfig, DataConfig, FilesConfig, ForwardedHeader,
     JournalConfig, JournalKind, JwtConfig, JwtKeys, LimitsConfig, LogConfig, LogFormat, LogLevel, PollConfig,
-    ProxyConfig, ProxyProtocol, Register, ServerConfig, TlsConfig, TlsMode, TlsVersion,
+    ProxyConfig, ProxyProtocol, Register, ServerConfig, TlsConfig, TlsMode, TlsVersion, TraceConfig, TraceHeader,
 };
 pub use url::HttpUrl;
 pub use vm::{HostKeyPolicy, LogDialect, SshConfig, Transport, VmConfig};

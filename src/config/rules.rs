@@ -104,6 +104,12 @@ fn compiled(text: &str) -> Ruled<regex::Regex> {
 /// Times that a script may have begun at: after 2001, before 2286.
 pub(super) const EPOCH_SECONDS: std::ops::RangeInclusive<f64> = 1e9..=1e10;
 
+/// A number within `range`.
+pub(super) fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Ruled<f64> {
+    let number = text.parse::<f64>().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("is not a number between {} and {}", range.start(), range.end()))
+}
+
 /// A name that is given to a cloud's command line: it can be neither an option nor more than a word.
 pub(super) fn cloud_name(text: &str) -> Ruled<String> {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b"_.:()/-".contains(&b);

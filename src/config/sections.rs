@@ -45,6 +45,7 @@ fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
         poll: poll(&table("poll")),
         journal: journal(&table("journal"), &data.dir),
         log: log(&table("log")),
+        trace: super::trace::read(&table("trace")),
         vms: vms(&document.entries(reader, "vm"), &files),
         data,
         files,

@@ -39,13 +39,9 @@ words! {
 
 /// Reads `[vm.simulated]`, which may be there only for a simulated VM.
 pub(super) fn read(table: &Table<'_>) -> SimulatedConfig {
-    let within = |text: &str, range: std::ops::RangeInclusive<f64>| {
-        let number = text.parse::<f64>().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| format!("is not a number between {} and {}", range.start(), range.end()))
-    };
     SimulatedConfig {
-        started: table.parsed(&SIMULATED_STARTED, |text| within(text, rules::EPOCH_SECONDS)),
-        speed: table.parsed(&SIMULATED_SPEED, |text| within(text, 0.1..=60.0)).unwrap_or(1.0),
+        started: table.parsed(&SIMULATED_STARTED, |text| rules::number(text, rules::EPOCH_SECONDS)),
+        speed: table.parsed(&SIMULATED_SPEED, |text| rules::number(text, 0.1..=60.0)).unwrap_or(1.0),
         start_at: table.duration(&SIMULATED_START_AT).as_secs_f64(),
         tasks: table.integer(&SIMULATED_TASKS),
         dialect: table.word(&SIMULATED_DIALECT, SimulatedDialect::from_word, SimulatedDialect::Openadapt),

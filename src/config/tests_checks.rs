@@ -47,6 +47,29 @@ fn g60_an_open_administration_listener_must_be_asked_for_and_is_warned_of() {
 }
 
 #[test]
+fn a_key_for_a_collector_that_goes_out_in_clear_text_is_warned_of_and_never_shown() {
+    let trace = |endpoint: &str| {
+        let vm = "[[vm]]\nname = \"a\"\ntransport = \"local\"\n";
+        format!("{OPEN}trace = {{ endpoint = \"{endpoint}\", headers = [\"x-api-key=topsecret\"] }}\n{vm}")
+    };
+    for (endpoint, url, warned) in [
+        ("http://192.0.2.1:4318", "http://192.0.2.1:4318/v1/traces", true),
+        ("http://collector.example/otlp/", "http://collector.example/otlp/v1/traces", true),
+        ("https://collector.example/", "https://collector.example/v1/traces", false),
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces", false),
+        ("http://localhost:4318", "http://localhost:4318/v1/traces", false),
+        ("http://[::1]:4318", "http://[::1]:4318/v1/traces", false),
+    ] {
+        let config = Config::parse(&trace(endpoint), "f.toml", &MapEnv::default()).expect("a configuration");
+        assert_eq!(config.trace.url().as_deref(), Some(url));
+        let said = warnings(&trace(endpoint));
+        assert_eq!(said.iter().any(|warning| warning.contains("trace.headers")), warned, "{endpoint}: {said:?}");
+        assert!(!format!("{config:?} {said:?}").contains("topsecret"));
+        assert_eq!(config.trace.headers[0].value.expose(), "topsecret");
+    }
+}
+
+#[test]
 fn an_identity_that_ssh_would_refuse_is_refused() {
     let dir = TempDir::new().expect("a directory");
     for (mode, refused) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o660, true)] {

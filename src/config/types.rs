@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::keys::words;
 use super::{Cidr, ConfigIssue, HostKeyPolicy, HttpUrl, VmConfig};
-use crate::model::{Scopes, SshUser, VmGrant};
+use crate::model::{Scopes, Secret, SshUser, VmGrant};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// `[log]`
     pub log: LogConfig,
+    /// `[trace]`
+    pub trace: TraceConfig,
     /// `[[vm]]`, in the order of the file; names are unique; at most 10,000.
     pub vms: Vec<VmConfig>,
     /// `[files]`
@@ -313,6 +317,39 @@ words! {
         Debug = "debug",
         /// Everything.
         Trace = "trace",
+    }
+}
+
+/// `[trace]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceConfig {
+    /// The collector, as it was written; `None`: traces are off.
+    pub endpoint: Option<HttpUrl>,
+    /// The share of traces that are sent, 0 to 1.
+    pub sample: f64,
+    /// Headers for the collector. At most 16.
+    pub headers: Vec<TraceHeader>,
+}
+
+impl TraceConfig {
+    /// Where spans are posted to.
+    pub fn url(&self) -> Option<String> {
+        self.endpoint.as_ref().map(|endpoint| format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
+    }
+}
+
+/// A header for the collector.
+#[derive(Clone, Debug)]
+pub struct TraceHeader {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value, which a header may have.
+    pub value: Secret,
+}
+
+impl PartialEq for TraceHeader {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.value.matches(other.value.expose())
     }
 }
 

@@ -27,7 +27,7 @@ use super::clean::{clean, refuse};
 use super::client::{AddressFault, Client, locate};
 use super::limits::{per_address, per_principal, while_in_flight};
 use super::problem::MEDIA_TYPE;
-use super::record::record;
+use super::record::{TRACEPARENT, record};
 use super::shared::{from_fn, from_fn_with_state};
 use super::{EdgeState, Problem, origin};
 use crate::model::Principal;
@@ -83,7 +83,7 @@ fn cors(edge: &EdgeState) -> CorsLayer {
         .allow_origin(AllowOrigin::predicate(listed))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_API_KEY, LAST_EVENT_ID])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_API_KEY, LAST_EVENT_ID, TRACEPARENT])
         .expose_headers([X_REQUEST_ID, RETRY_AFTER, RATELIMIT, RATELIMIT_POLICY])
         .max_age(CORS_MAX_AGE)
 }

@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{Extensions, Method};
+use http::header::HeaderName;
+use http::{Extensions, HeaderMap, Method};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::audit::{Act, Seen};
-use super::client::Client;
-use super::{EdgeState, RequestId};
+use super::client::{Client, OverTls};
+use super::{EdgeState, Problem, RequestId};
 use crate::model::Peer;
 use crate::telemetry::metrics::LabelSet;
-use crate::telemetry::{AuthMethod, AuthOutcome};
+use crate::telemetry::traces::{RequestSeen, RequestTrace};
+use crate::telemetry::{AuthMethod, AuthOutcome, Traceparent};
 
+/// In which clients say what trace a request is part of.
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The status counted for a client that left before the head of its answer.
 const CLIENT_LEFT: u16 = 499;
 
@@ -62,6 +66,8 @@ pub fn note_over(extensions: &Extensions) {
 pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, next: Next) -> Response {
     let notes = AuthNotes::new();
     request.extensions_mut().insert(notes.clone());
+    let traces = &edge.settings().traces;
+    let trace = traces.request(|| traceparent(request.headers()));
     let extensions = request.extensions();
     let mut entry = Entry {
         began: Instant::now(),
@@ -70,15 +76,29 @@ pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, 
         id: extensions.get::<RequestId>().cloned(),
         client: extensions.get::<Client>().map(|client| client.ip),
         peer: other_end(extensions),
+        https: OverTls::of(extensions, &edge),
+        trace,
         status: CLIENT_LEFT,
+        problem: None,
         notes,
         edge,
     };
     let id = entry.id.as_ref().map_or("", RequestId::as_str);
-    let span = tracing::info_span!("request", request_id = id);
+    let trace_id = entry.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id()));
+    let span = tracing::info_span!("request", request_id = id, trace_id);
     let response = next.run(request).instrument(span).await;
     entry.status = response.status().as_u16();
+    entry.problem = response.extensions().get::<Problem>().map(Problem::code);
     response
+}
+
+/// What the client says that the request is part of. Of several headers none is believed, as the standard asks for.
+fn traceparent(headers: &HeaderMap) -> Option<Traceparent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    match (values.next(), values.next()) {
+        (Some(only), None) => Traceparent::parse(only.as_bytes()),
+        _ => None,
+    }
 }
 
 /// The other end of the socket.
@@ -96,7 +116,11 @@ struct Entry {
     id: Option<RequestId>,
     client: Option<IpAddr>,
     peer: Option<IpAddr>,
+    https: bool,
+    trace: Option<RequestTrace>,
     status: u16,
+    /// Why the request was refused or failed, as the client is told.
+    problem: Option<&'static str>,
     notes: AuthNotes,
     edge: EdgeState,
 }
@@ -123,7 +147,9 @@ impl Drop for Entry {
             route,
             status = self.status,
             ms = (seconds * 1e6).round() / 1e3,
+            problem = self.problem,
             request_id,
+            trace_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
             client = self.client.map(tracing::field::display),
             // Only if it is another: a load balancer's.
             peer = self.peer.filter(|peer| self.client != Some(*peer)).map(tracing::field::display),
@@ -131,6 +157,17 @@ impl Drop for Entry {
             auth = method.as_str(),
             auth_outcome = outcome.map(LabelSet::as_str),
         );
+        if let Some(trace) = self.trace.take() {
+            trace.end(&RequestSeen {
+                method: self.method,
+                route: self.route.as_ref().map(MatchedPath::as_str),
+                status: (self.status != CLIENT_LEFT).then_some(self.status),
+                request_id,
+                https: self.https,
+                took: self.began.elapsed(),
+                authenticated: principal.is_some(),
+            });
+        }
         let client = self.client.or(self.peer);
         let (principal, claimed, status) = (principal.as_deref(), claimed.as_deref(), self.status);
         let seen = Seen { method, outcome, principal, claimed, act, client, request_id, route, status };

@@ -11,7 +11,7 @@ use super::client::{Located, ProxyRules};
 use super::limits::Limits;
 use crate::config::LimitsConfig;
 use crate::model::{Principal, Timestamp};
-use crate::telemetry::{AuthMetrics, HttpMetrics, LimitMetrics, Metrics};
+use crate::telemetry::{AuthMetrics, HttpMetrics, LimitMetrics, Metrics, Traces};
 
 /// Who is asked for a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct EdgeSettings {
     pub proxy: ProxyRules,
     /// The limits to begin with; [`Limits::replace`] puts others in force.
     pub limits: LimitsConfig,
+    /// What makes a span of each request. Default: none.
+    pub traces: Traces,
 }
 
 impl Default for EdgeSettings {
@@ -63,6 +65,7 @@ impl Default for EdgeSettings {
             ticket_route: "/api/benchmark-sse",
             proxy: ProxyRules::default(),
             limits: default_limits(),
+            traces: Traces::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::journal::{Journal, LiveReport, LiveSender};
 use crate::lifecycle::Gate;
 use crate::model::{Demand, Power, Report, Timestamp, VmName, VmView};
 use crate::probe::Probe;
-use crate::telemetry::{Held, PollMetrics, PollOutcome};
+use crate::telemetry::{Held, PollMetrics, PollOutcome, Traces};
 
 /// How many times one poll reads on in logs before it looks at the whole VM again: 16 MiB per log.
 const MAX_CONTINUATIONS: usize = 16;
@@ -37,6 +37,8 @@ pub struct Shared {
     pub demand: watch::Receiver<Arc<Demand>>,
     /// Counters.
     pub metrics: PollMetrics,
+    /// What makes a span of each poll.
+    pub traces: Traces,
     /// The interval while nobody watches.
     pub idle_interval: Duration,
     /// The time that one poll may take.
@@ -186,6 +188,7 @@ impl Poller {
             self.probe.look_anew();
         }
         let cursors = self.recorder.cursors();
+        let trace = self.shared.traces.poll();
         let report = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Halt::Stopped),
@@ -194,6 +197,9 @@ impl Poller {
         self.count(&report);
         let taken = self.recorder.take(&report, Timestamp::from(SystemTime::now())).await?;
         self.shared.metrics.log_bytes.inc_by(taken.bytes);
+        if let Some(trace) = trace {
+            trace.end(&self.recorder.who().vm, &report, taken.bytes, taken.committing);
+        }
         if !taken.committed {
             self.probe.look_anew();
         }

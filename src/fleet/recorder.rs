@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
@@ -17,7 +17,7 @@ use crate::event::Position;
 use crate::journal::{Commit, Journal, JournalError, LastCommit};
 use crate::lifecycle::Backoff;
 use crate::model::{ActiveError, ErrorCode, LogCursor, Report, Stage, Timestamp, VmView};
-use crate::telemetry::{Gauge, PollMetrics};
+use crate::telemetry::{Committing, Gauge, PollMetrics};
 use crate::tracker::{StateError, Step, Tracker, TrackerConfig};
 
 /// How long the journal is given for one answer; a store that hangs is one that failed.
@@ -69,6 +69,8 @@ pub(super) struct Taken {
     pub(super) bytes: u64,
     /// All that it brought is committed. Otherwise the next report has to bring the rest again.
     pub(super) committed: bool,
+    /// What the journal was asked to take; `None`: nothing.
+    pub(super) committing: Option<Committing>,
 }
 
 /// The tracker of one VM and its place in the journal.
@@ -200,15 +202,19 @@ impl Recorder {
         let steps = self.tracker.apply(report, now);
         let bytes = bytes_read(&before.cursors(), &self.tracker.cursors());
         let mut view = self.tracker.view();
+        let (began, clock) = (SystemTime::now(), Instant::now());
+        let mut commits = !steps.is_empty();
         let committed = self.commit_all(before, steps, now).await?;
         if committed && is_due(&self.saved, &self.tracker.cursors(), self.saved_at.elapsed()) {
             let checkpoint = checkpoint_of(&self.who, &self.tracker, self.n + 1);
             self.commit(checkpoint).await;
+            commits = true;
         }
+        let committing = commits.then(|| Committing { began, took: clock.elapsed(), taken: committed });
         if let Some(view) = view.as_mut().filter(|_| !committed) {
             view.errors.push(uncommitted());
         }
-        Ok(Taken { view, bytes, committed })
+        Ok(Taken { view, bytes, committed, committing })
     }
 
     /// Ends the VM's runs and says that it is removed; tries until the journal takes it.

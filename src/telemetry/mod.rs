@@ -1,4 +1,4 @@
-//! What the process tells of itself: logs on stderr and metrics on a registry that is passed in.
+//! What the process tells of itself: logs on stderr, metrics on a registry that is passed in, and traces for a collector.
 //!
 //! Imports `model` only. Every label comes from a closed set (an enum, a route of the route table, the
 //! version), or is the name of a VM of the configuration or of one of its logs.
@@ -7,6 +7,7 @@
 pub(crate) mod captured;
 pub mod logs;
 pub mod metrics;
+pub mod traces;
 
 pub use logs::LogFormat;
 pub use metrics::{
@@ -15,3 +16,4 @@ pub use metrics::{
     PollMetrics, PollOutcome, ProcessMetrics, ProxyOutcome, Queue, ReloadOutcome, Scrape, ServerMetrics, VmPage,
     encode,
 };
+pub use traces::{Committing, TraceSettings, Traceparent, Traces};

@@ -19,7 +19,7 @@ use crate::event::{DurableEvent, Position};
 use crate::journal::{Journal, LiveReceiver, LiveReport, live_bus};
 use crate::lifecycle::{Readiness, Tasks};
 use crate::model::{Demand, VmFacts, VmId, VmName};
-use crate::telemetry::{Metrics, PollMetrics};
+use crate::telemetry::{Metrics, PollMetrics, Traces};
 use crate::tracker::TrackerConfig;
 
 const LOG: &str = "/tmp/waa_benchmark.log";
@@ -78,6 +78,7 @@ impl Lab {
             demand: wishes,
             metrics: metrics.clone(),
             idle_interval: Duration::from_secs(30),
+            traces: Traces::default(),
             timeout: Duration::from_secs(10),
             pulse: Pulse::default(),
         };

@@ -24,11 +24,11 @@ pub use reference::{described, reference};
 pub use scrape::{CONTENT_TYPE, Scrape, encode};
 pub use sets::{
     AddressSource, AuthMethod, AuthOutcome, ExportOutcome, FetchOutcome, HandshakeOutcome, HandshakeVersion, Limit,
-    PollOutcome, ProxyOutcome, Queue, ReloadOutcome, TaskOutcome,
+    PollOutcome, ProxyOutcome, Queue, ReloadOutcome, SpanOutcome, TaskOutcome,
 };
 pub use subsystems::{
     AuthMetrics, ExportMetrics, HttpMetrics, HubMetrics, JournalMetrics, LimitMetrics, PollMetrics, ProcessMetrics,
-    ServerMetrics,
+    ServerMetrics, TraceMetrics,
 };
 pub use vms::{RunMetrics, VmMetrics, VmPage};
 
@@ -53,6 +53,8 @@ pub struct Metrics {
     pub limits: LimitMetrics,
     /// Of the connections.
     pub server: ServerMetrics,
+    /// Of the traces.
+    pub traces: TraceMetrics,
     /// Of the process.
     pub process: ProcessMetrics,
 }
@@ -84,6 +86,7 @@ impl Metrics {
             auth: AuthMetrics::register(&registry)?,
             limits: LimitMetrics::register(&registry)?,
             server: ServerMetrics::register(&registry)?,
+            traces: TraceMetrics::register(&registry)?,
             process,
             registry,
         })

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     AuthMetrics, Described, ExportMetrics, HttpMetrics, HubMetrics, JournalMetrics, LimitMetrics, PollMetrics,
-    ProcessMetrics, RunMetrics, ServerMetrics, VmMetrics,
+    ProcessMetrics, RunMetrics, ServerMetrics, TraceMetrics, VmMetrics,
 };
 
 const HEAD: &str = "\
@@ -38,6 +38,7 @@ fn sections() -> Vec<(&'static str, Vec<Described>)> {
         ("Credentials", AuthMetrics::describe()),
         ("Limits and client addresses", LimitMetrics::describe()),
         ("Connections and TLS", ServerMetrics::describe()),
+        ("Traces", TraceMetrics::describe()),
         ("The process", ProcessMetrics::describe()),
     ]
 }

@@ -252,6 +252,18 @@ label_set! {
 }
 
 label_set! {
+    /// What became of a span that was to be sent.
+    SpanOutcome {
+        /// The trace endpoint took it.
+        Sent = "sent",
+        /// Too many waited.
+        Dropped = "dropped",
+        /// The trace endpoint was away, too slow, or did not want it.
+        Failed = "failed",
+    }
+}
+
+label_set! {
     /// How a closed task went.
     TaskOutcome {
         /// Passed.

@@ -6,7 +6,7 @@ use super::family::{
 };
 use super::sets::{
     AddressSource, AuthMethod, AuthOutcome, ExportOutcome, FetchOutcome, HandshakeOutcome, HandshakeVersion, Limit,
-    PollOutcome, ProxyOutcome, Queue, ReloadOutcome,
+    PollOutcome, ProxyOutcome, Queue, ReloadOutcome, SpanOutcome,
 };
 
 metrics! {
@@ -148,6 +148,14 @@ metrics! {
         certificate_end: Gauge = "gatewatch_tls_certificate_not_after_seconds", [];
         /// Certificates and client CAs that were read anew, by outcome.
         certificate_reloads: CounterBy<ReloadOutcome> = "gatewatch_tls_certificate_reloads_total", ["outcome"];
+    }
+}
+
+metrics! {
+    /// Spans for a trace endpoint, if one is set.
+    pub struct TraceMetrics {
+        /// Spans that were to be sent, by what became of them.
+        spans: CounterBy<SpanOutcome> = "gatewatch_trace_spans_total", ["outcome"];
     }
 }
 
