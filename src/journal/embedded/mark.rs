@@ -187,6 +187,8 @@ fn write(path: &Path, seq: u64, token: &str) -> io::Result<File> {
     file.write_all(content.to_text().as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)?;
+    // The rename is a change too, and the sync before it may have taken its time.
+    file.write_all_at(progress(seq, now()).as_bytes(), 0)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()?;
     Ok(file)
