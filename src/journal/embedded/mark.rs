@@ -24,8 +24,12 @@ use crate::journal::store::{Head, OpenError, create_private, expect_mark, head, 
 /// Digits of the sequence and of the time, so that they are replaced in place: a full disk cannot stop that.
 const DIGITS: usize = 20;
 
-/// How far the time that a mark says may be from the one that the file system noted, seconds.
-const AT_ONCE: f64 = 1.0;
+/// How much earlier than it says the file system may have noted a mark's change, seconds: its clock is a little coarser.
+const EARLY: f64 = 1.0;
+
+/// How much later, seconds: a slow disk, or a power cut that kept the time of a change and not the change itself, which
+/// reaches the disk within half a minute. A backup that goes back over its own files sooner than this is not noticed.
+const LATE: f64 = 60.0;
 
 /// The largest mark that is read, bytes.
 const MAX_BYTES: u64 = 256;
@@ -145,7 +149,7 @@ fn written_then(content: &Content, metadata: &Metadata) -> bool {
     let at = |seconds: i64, nanos: i64| seconds as f64 + nanos as f64 / 1e9;
     let (modified, changed) =
         (at(metadata.mtime(), metadata.mtime_nsec()), at(metadata.ctime(), metadata.ctime_nsec()));
-    (modified - written).abs() < AT_ONCE && (changed - written).abs() < AT_ONCE
+    [modified, changed].iter().all(|noted| (-EARLY..LATE).contains(&(noted - written)))
 }
 
 impl Mark {
@@ -187,8 +191,6 @@ fn write(path: &Path, seq: u64, token: &str) -> io::Result<File> {
     file.write_all(content.to_text().as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    // The rename is a change too, and the sync before it may have taken its time.
-    file.write_all_at(progress(seq, now()).as_bytes(), 0)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()?;
     Ok(file)
@@ -251,6 +253,15 @@ fn read(path: &Path) -> io::Result<Option<(Content, Metadata)>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(Content::parse(&String::from_utf8_lossy(&bytes)).map(|content| (content, metadata)))
+}
+
+/// Makes the mark at `path` say that it was written `age` seconds earlier than it was.
+#[cfg(test)]
+pub(super) fn age(path: &Path, age: u64) {
+    let (content, _) = read(path).expect("read").expect("a mark");
+    let older = Content { written: content.written - age * 1_000_000, ..content };
+    let file = OpenOptions::new().write(true).open(path).expect("opened");
+    file.write_all_at(older.to_text().as_bytes(), 0).expect("written");
 }
 
 /// What making a mark anew leaves if it ends after `steps` of its steps.
