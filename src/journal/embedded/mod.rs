@@ -142,7 +142,7 @@ impl Journal for EmbeddedJournal {
     }
 
     fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
-        self.pool.run(|connection| store::vms(connection)).boxed()
+        self.pool.vms()
     }
 
     fn rename_vm<'a>(&'a self, from: &'a VmName, to: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
@@ -172,11 +172,11 @@ impl Journal for EmbeddedJournal {
     }
 
     fn count_after(&self, after: Position, cap: usize) -> BoxFuture<'_, Result<usize, JournalError>> {
-        self.pool.run(move |connection| store::count_after(connection, after, cap)).boxed()
+        self.pool.count_after(after, cap)
     }
 
     fn read(&self, after: Position, upto: Position, limit: usize) -> BoxFuture<'_, Result<Page, JournalError>> {
-        self.pool.run(move |connection| store::read(connection, after, upto, limit)).boxed()
+        self.pool.read(after, upto, limit)
     }
 
     fn read_runs<'a>(
@@ -186,17 +186,14 @@ impl Journal for EmbeddedJournal {
         upto: Position,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, JournalError>> {
-        let runs = runs.to_vec();
-        self.pool.run(move |connection| store::read_runs(connection, &runs, after, upto, limit)).boxed()
+        self.pool.read_runs(runs, after, upto, limit)
     }
 
     fn runs<'a>(&'a self, query: &'a RunQuery) -> BoxFuture<'a, Result<RunPage, JournalError>> {
-        let query = query.clone();
-        self.pool.run(move |connection| store::runs(connection, &query)).boxed()
+        self.pool.runs(query)
     }
 
     fn run<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Option<RunSummary>, JournalError>> {
-        let run = run.clone();
-        self.pool.run(move |connection| store::run(connection, &run)).boxed()
+        self.pool.run_of(run)
     }
 }

@@ -3,12 +3,19 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::OpenError;
 use super::schema::open_to_read;
-use crate::journal::JournalError;
+use crate::event::Position;
+use crate::journal::{JournalError, LastCommit, Page, RunPage, RunQuery, RunSummary};
+use crate::model::{RunId, VmId, VmName};
+
+/// What a read answers, in time.
+type Answer<'a, T> = BoxFuture<'a, Result<T, JournalError>>;
 
 /// Reads at work at once: the hub's 8, and room for people's queries.
 const READERS: usize = 12;
@@ -51,5 +58,46 @@ impl Pool {
             answer
         });
         done.await.map_err(|gone| store(&gone))?
+    }
+}
+
+/// The questions of the journal's trait that the file alone can answer, each as the trait has it.
+impl Pool {
+    pub(in crate::journal) fn vms(&self) -> Answer<'_, Vec<(VmName, VmId)>> {
+        self.run(|connection| super::vms(connection)).boxed()
+    }
+
+    pub(super) fn last_commit(&self, vm_id: &VmId) -> Answer<'_, Option<LastCommit>> {
+        let vm_id = vm_id.clone();
+        self.run(move |connection| super::last_commit(connection, &vm_id)).boxed()
+    }
+
+    pub(in crate::journal) fn count_after(&self, after: Position, cap: usize) -> Answer<'_, usize> {
+        self.run(move |connection| super::count_after(connection, after, cap)).boxed()
+    }
+
+    pub(in crate::journal) fn read(&self, after: Position, upto: Position, limit: usize) -> Answer<'_, Page> {
+        self.run(move |connection| super::read(connection, after, upto, limit)).boxed()
+    }
+
+    pub(in crate::journal) fn read_runs(
+        &self,
+        runs: &[RunId],
+        after: Position,
+        upto: Position,
+        limit: usize,
+    ) -> Answer<'_, Page> {
+        let runs = runs.to_vec();
+        self.run(move |connection| super::read_runs(connection, &runs, after, upto, limit)).boxed()
+    }
+
+    pub(in crate::journal) fn runs(&self, query: &RunQuery) -> Answer<'_, RunPage> {
+        let query = query.clone();
+        self.run(move |connection| super::runs(connection, &query)).boxed()
+    }
+
+    pub(in crate::journal) fn run_of(&self, run: &RunId) -> Answer<'_, Option<RunSummary>> {
+        let run = run.clone();
+        self.run(move |connection| super::run(connection, &run)).boxed()
     }
 }

@@ -51,7 +51,7 @@ impl Journal for ReadOnlyJournal {
     }
 
     fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {
-        self.pool.run(|connection| super::vms(connection)).boxed()
+        self.pool.vms()
     }
 
     fn rename_vm<'a>(&'a self, _: &'a VmName, _: &'a VmName) -> BoxFuture<'a, Result<bool, JournalError>> {
@@ -59,8 +59,7 @@ impl Journal for ReadOnlyJournal {
     }
 
     fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<LastCommit>, JournalError>> {
-        let vm_id = vm_id.clone();
-        self.pool.run(move |connection| super::last_commit(connection, &vm_id)).boxed()
+        self.pool.last_commit(vm_id)
     }
 
     fn commit(&self, _: Commit) -> BoxFuture<'_, Result<Committed, JournalError>> {
@@ -77,11 +76,11 @@ impl Journal for ReadOnlyJournal {
     }
 
     fn count_after(&self, after: Position, cap: usize) -> BoxFuture<'_, Result<usize, JournalError>> {
-        self.pool.run(move |connection| super::count_after(connection, after, cap)).boxed()
+        self.pool.count_after(after, cap)
     }
 
     fn read(&self, after: Position, upto: Position, limit: usize) -> BoxFuture<'_, Result<Page, JournalError>> {
-        self.pool.run(move |connection| super::read(connection, after, upto, limit)).boxed()
+        self.pool.read(after, upto, limit)
     }
 
     fn read_runs<'a>(
@@ -91,17 +90,14 @@ impl Journal for ReadOnlyJournal {
         upto: Position,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, JournalError>> {
-        let runs = runs.to_vec();
-        self.pool.run(move |connection| super::read_runs(connection, &runs, after, upto, limit)).boxed()
+        self.pool.read_runs(runs, after, upto, limit)
     }
 
     fn runs<'a>(&'a self, query: &'a RunQuery) -> BoxFuture<'a, Result<RunPage, JournalError>> {
-        let query = query.clone();
-        self.pool.run(move |connection| super::runs(connection, &query)).boxed()
+        self.pool.runs(query)
     }
 
     fn run<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Option<RunSummary>, JournalError>> {
-        let run = run.clone();
-        self.pool.run(move |connection| super::run(connection, &run)).boxed()
+        self.pool.run_of(run)
     }
 }
