@@ -1,0 +1,188 @@
+// The frame around every view.
+
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+
+import type { Link } from './link/link';
+import { summary } from './model/derive';
+import { Help } from './shell/help';
+import { Notices } from './shell/notices';
+import { supported, want, wanted } from './shell/notify';
+import { to, useRoute, type Route } from './shell/route';
+import { Barred, ConnectionState } from './shell/status';
+import { setTheme, theme, type Theme } from './shell/theme';
+import { usePage, type Page } from './store/store';
+import { Empty } from './ui/parts';
+import { AdminView } from './views/admin';
+import { FleetView } from './views/fleet';
+import { CompareView, RunsView, RunView } from './views/runs';
+import { VmView } from './views/vm';
+
+import failedIcon from './shell/icons/failed.svg?no-inline';
+import idleIcon from './shell/icons/idle.svg?no-inline';
+import lostIcon from './shell/icons/lost.svg?no-inline';
+import runningIcon from './shell/icons/running.svg?no-inline';
+
+const connectionOf = (page: Page) => page.connection;
+const troubleOf = (page: Page) => page.fleet.trouble;
+const sessionOf = (page: Page) => page.session;
+
+/** What the title and the icon say: as a text, so that it changes only when they do. */
+function headline({ fleet, connection }: Page): string {
+  if (connection.state !== 'live' && connection.state !== 'stale' && connection.state !== 'connecting') return 'lost|';
+  const { running, broken } = summary([...fleet.vms.values()]);
+  if (broken > 0) return `failed|${broken} in trouble`;
+  return running > 0 ? `running|${running} running` : 'idle|';
+}
+
+const ICONS: Record<string, string> = { failed: failedIcon, idle: idleIcon, lost: lostIcon, running: runningIcon };
+
+function useHeadline(): void {
+  const said = usePage(headline);
+  useEffect(() => {
+    const [kind = 'idle', words = ''] = said.split('|');
+    document.title = kind === 'lost' ? '(not live) gatewatch' : words === '' ? 'gatewatch' : `${words} · gatewatch`;
+    document.getElementById('icon')?.setAttribute('href', ICONS[kind] ?? idleIcon);
+  }, [said]);
+}
+
+function View({ route }: { route: Route }) {
+  switch (route.view) {
+    case 'fleet':
+      return <FleetView />;
+    case 'vm':
+      return <VmView key={route.name} name={route.name} />;
+    case 'runs':
+      return <RunsView key={route.vm} vm={route.vm} />;
+    case 'run':
+      return <RunView key={route.run} run={route.run} />;
+    case 'compare':
+      return <CompareView key={`${route.a}/${route.b}`} a={route.a} b={route.b} />;
+    case 'admin':
+      return <AdminView />;
+    case 'nowhere':
+      return (
+        <Empty>
+          There is nothing here. <a href={to.fleet}>To the fleet</a>
+        </Empty>
+      );
+  }
+}
+
+function NavLink({ href, here, children }: { href: string; here: boolean; children: string }) {
+  return (
+    <a href={href} aria-current={here ? 'page' : undefined}>
+      {children}
+    </a>
+  );
+}
+
+export function App({ link }: { link: Link }) {
+  const route = useRoute();
+  const connection = usePage(connectionOf);
+  const trouble = usePage(troubleOf);
+  const session = usePage(sessionOf);
+  const [helps, setHelps] = useState(false);
+  const closeHelp = useCallback(() => setHelps(false), []);
+  const main = useRef<HTMLElement>(null);
+  useHeadline();
+  useKeys(() => setHelps(true));
+  const admin = session?.scopes.includes('admin') ?? false;
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), main.current?.focus())}>
+        To the content
+      </a>
+      <header class="top">
+        <a class="brand" href={to.fleet}>
+          gatewatch
+        </a>
+        <nav aria-label="Views">
+          <NavLink href={to.fleet} here={route.view === 'fleet' || route.view === 'vm'}>
+            Fleet
+          </NavLink>
+          <NavLink href={to.runs()} here={['runs', 'run', 'compare'].includes(route.view)}>
+            Runs
+          </NavLink>
+          {admin && (
+            <NavLink href={to.admin} here={route.view === 'admin'}>
+              Admin
+            </NavLink>
+          )}
+        </nav>
+        <ConnectionState connection={connection} onTry={() => link.wake()} />
+        <Choices onHelp={() => setHelps(true)} />
+      </header>
+      <Barred connection={connection} />
+      {trouble && (
+        <p class="banner banner-warn" role="alert">
+          {trouble.message}
+        </p>
+      )}
+      <Notices />
+      <main ref={main} id="main" tabIndex={-1} data-view={route.view}>
+        <View route={route} />
+      </main>
+      {helps && <Help onClose={closeHelp} />}
+    </>
+  );
+}
+
+/** The keys of the whole page. None while the reader writes. */
+function useKeys(help: () => void): void {
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => {
+      const writes = event.target instanceof Element && event.target.closest('input, select, textarea, dialog') !== null;
+      if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
+      const jump = ({ f: to.fleet, r: to.runs() } as Record<string, string>)[event.key];
+      if (jump !== undefined) location.hash = jump;
+      else if (event.key === '?') help();
+      else if (event.key === '/') {
+        const filter = document.querySelector<HTMLInputElement>('input[type=search]');
+        if (!filter) return;
+        event.preventDefault();
+        filter.focus();
+        filter.select();
+      }
+    };
+    document.addEventListener('keydown', press);
+    return () => document.removeEventListener('keydown', press);
+  }, []);
+}
+
+function Choices({ onHelp }: { onHelp: () => void }) {
+  const [chosen, choose] = useState<Theme>(theme);
+  const [notifies, setNotifies] = useState(wanted);
+  return (
+    <div class="choices">
+      {supported() && (
+        <button
+          type="button"
+          class="small"
+          aria-pressed={notifies}
+          title="A desktop notification when a run ends or a VM stops answering"
+          onClick={() => void want(!notifies).then(setNotifies)}
+        >
+          Notify me
+        </button>
+      )}
+      <label class="theme">
+        <span class="visually-hidden">Colours</span>
+        <select
+          value={chosen}
+          onChange={(event) => {
+            const next = event.currentTarget.value as Theme;
+            setTheme(next);
+            choose(next);
+          }}
+        >
+          <option value="system">system</option>
+          <option value="light">light</option>
+          <option value="dark">dark</option>
+        </select>
+      </label>
+      <button type="button" class="small" onClick={onHelp} aria-label="Help: keys and words">
+        ?
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,45 @@
+// One clock for all that counts up: a timer a second, however many ages the page shows, and none while nobody looks.
+
+import { useEffect, useState } from 'preact/hooks';
+
+import type { Seconds } from '../model/types';
+
+type Listener = (now: Seconds) => void;
+
+const listeners = new Set<Listener>();
+let timer: number | undefined;
+
+function tick(): void {
+  const now = Date.now() / 1000;
+  for (const listener of listeners) listener(now);
+}
+
+function arrange(): void {
+  const wanted = listeners.size > 0 && document.visibilityState === 'visible';
+  if (wanted && timer === undefined) {
+    timer = window.setInterval(tick, 1000);
+    tick();
+  } else if (!wanted && timer !== undefined) {
+    window.clearInterval(timer);
+    timer = undefined;
+  }
+}
+
+document.addEventListener('visibilitychange', arrange);
+
+/** Calls `listener` each second while somebody looks at the page. */
+export function onTick(listener: Listener): () => void {
+  listeners.add(listener);
+  arrange();
+  return () => {
+    listeners.delete(listener);
+    arrange();
+  };
+}
+
+/** Seconds since the epoch, new each second. */
+export function useNow(): Seconds {
+  const [now, setNow] = useState(Date.now() / 1000);
+  useEffect(() => onTick(setNow), []);
+  return now;
+}

@@ -1,0 +1,59 @@
+// One run out of the history.
+
+import { useState } from 'preact/hooks';
+
+import { passRate } from '../../model/derive';
+import { Plots } from '../../plots/plot';
+import { to } from '../../shell/route';
+import { duration, number, percent, score, time } from '../../ui/format';
+import { Bar } from '../../ui/parts';
+import { TaskTable } from '../shared/table';
+import { Figure } from '../vm';
+import { useWholeRun, type WholeRun } from './load';
+import { NotThere } from './refused';
+
+export function RunView({ run }: { run: string }) {
+  const [again, setAgain] = useState(0);
+  const asked = useWholeRun(run, again);
+  if (asked.state !== 'there') return <NotThere asked={asked} what={`run ${run}`} again={() => setAgain(again + 1)} />;
+  return <Whole whole={asked.value} refresh={() => setAgain(again + 1)} />;
+}
+
+function Whole({ whole: { run, tasks, cut }, refresh }: { whole: WholeRun; refresh: () => void }) {
+  const csv = `/api/runs/${encodeURIComponent(run.run)}?format=csv`;
+  return (
+    <div data-run={run.run}>
+      <header class="head">
+        <h1>Run {run.run}</h1>
+        <a href={to.vm(run.vm)}>{run.vm}</a>
+        <span>
+          <bdi>{run.source}</bdi>
+        </span>
+        <span>{run.historic ? 'from before the gateway' : `began ${time(run.started_at)}`}</span>
+        <nav aria-label="Of this run">
+          <a href={csv}>CSV</a>
+          <a href={`/api/runs/${encodeURIComponent(run.run)}?format=jsonl`}>JSON lines</a>
+          {run.state === 'open' && (
+            <button type="button" class="small" onClick={refresh}>
+              Load anew
+            </button>
+          )}
+        </nav>
+      </header>
+      <section class="panel" aria-label="Summary">
+        <p class="figures">
+          <Figure name="done" value={`${number(run.completed)} of ${run.total_tasks === null ? '?' : number(run.total_tasks)}`} />
+          <Figure name="pass rate" value={percent(passRate(run))} />
+          <Figure name="mean score" value={score(run.average_score)} />
+          <Figure name="passed, failed, unknown" value={`${number(run.passed)} / ${number(run.failed)} / ${number(run.unknown)}`} />
+          <Figure name="took" value={duration(run.duration)} />
+          <Figure name="state" value={run.state === 'open' ? 'goes on' : (run.reason ?? 'over').replaceAll('_', ' ')} />
+        </p>
+        <Bar passed={run.passed} failed={run.failed} unknown={run.unknown} total={run.total_tasks} label="Tasks done" />
+      </section>
+      {cut && <p class="banner banner-info">The first {number(tasks.length)} tasks are shown; the CSV has all.</p>}
+      <Plots tasks={tasks} />
+      <TaskTable run={run.run} vm={run.vm} tasks={tasks} />
+    </div>
+  );
+}
