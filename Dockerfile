@@ -8,12 +8,20 @@ ARG BINARY=build
 # What it runs on. The tests have no registry and make one of Debian's packages.
 ARG BASE=debian:bookworm-slim
 
+FROM node:22-bookworm-slim AS page
+WORKDIR /web
+COPY web/package.json web/package-lock.json web/.npmrc ./
+RUN npm ci --ignore-scripts
+COPY web .
+RUN npm run build
+
 FROM rust:1-slim-bookworm AS build
 WORKDIR /src
 RUN apt-get update \
     && apt-get install -y --no-install-recommends make \
     && rm -rf /var/lib/apt/lists/*
 COPY . .
+COPY --from=page /web/dist web/dist
 # The release build keeps line tables, for profiles; here they would be four fifths of the image.
 RUN cargo build --release --locked --bin gatewatch && strip target/release/gatewatch
 

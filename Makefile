@@ -9,12 +9,22 @@ TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-mini
 	haproxy sslscan testssl.sh slowhttptest openssl systemd mandoc zsh fish mmdebstrap docker-compose docker-buildx? \
 	prometheus!
 BUILD_PACKAGES = gcc libc6-dev make
+# For the dashboard, where there is no Node.js yet. The tests need it; a build goes without.
+NODE_PACKAGES = nodejs npm
 # ssh to reach VMs, curl to look at events.
 RUN_PACKAGES = openssh-client curl
 STACK_PACKAGES = prometheus!
 
 TELL_SKIPPED = [ ! -s target/tmp/skipped ] || \
 	{ echo "NOT RUN: $$(wc -l < target/tmp/skipped) tests of the real VM:"; cat target/tmp/skipped; }
+
+# Without scripts of packages: none of those used here needs one. Nothing is done that is done already: the binary would be
+# linked anew.
+BUILD_WEB = cd web && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --ignore-scripts --no-progress; } && \
+	{ [ -n "$$(find dist -name index.html -newer package-lock.json)" ] && \
+	[ -z "$$(find src public index.html *.json *.ts -newer dist/index.html)" ] || npm run build; }
+# The pure parts, then the page in a browser, on the binary that the other tests use.
+TEST_WEB = cd web && npm test && cd .. && $(CARGO) build --locked --quiet --bin gatewatch && cd web && npm run e2e
 
 # Where `make install` puts things: PREFIX is for programs, DESTDIR stands in front of everything, for packages.
 PREFIX = /usr/local
@@ -27,12 +37,14 @@ SHARE = $(DESTDIR)$(PREFIX)/share
 ETC = $(DESTDIR)/etc/gatewatch
 EXAMPLES = config/gatewatch.toml config/minimal.toml config/local.toml
 
-.PHONY: help build demo demo-stack test test-edge lab soak bench install install-files uninstall install-build install-run install-test
+.PHONY: help build web web-if-node demo demo-stack test test-edge test-web lab soak bench install install-files uninstall install-build install-web install-run install-test
 
 help:
 	@echo "make demo       watch a simulated fleet in this terminal's browser or with curl"
 	@echo "make demo-stack the same, watched by a Prometheus with the alerts of docker/prometheus"
+	@echo "make web        the dashboard alone: web/dist, which the next build takes into the binary"
 	@echo "make test       every test, against real sshd, Docker Engine and Chromium"
+	@echo "make test-web   those of the dashboard alone, with Vitest and in Chromium"
 	@echo "make test-edge  those of TLS, keys, JWT, browser sessions, limits and the load balancer alone"
 	@echo "make lab        a real test VM on this machine, for people, with a configuration that watches it"
 	@echo "make soak       every fault in turn for SOAK_MINUTES (60), and what was lost, doubled or reset"
@@ -41,23 +53,36 @@ help:
 	@echo "make install    binary, systemd unit, man pages, completions and an example, below PREFIX ($(PREFIX))"
 	@echo "make uninstall  takes them away; configuration and data stay"
 
-build: install-build install-run
+build: install-build install-run web-if-node
 	$(CARGO) build --release --locked
 
-demo: install-build install-run
+web: install-web
+	@docker/check-node
+	@$(BUILD_WEB)
+
+# A binary without it is whole too: it serves a plain page.
+web-if-node:
+	@if docker/check-node; then $(BUILD_WEB); else echo "Building without the dashboard; / is the plain page"; fi
+
+demo: install-build install-run web-if-node
 	$(CARGO) run --locked --quiet -- demo
 
-demo-stack: install-build install-run
+demo-stack: install-build install-run web-if-node
 	@docker/install-packages "$(STACK_PACKAGES)"
 	$(CARGO) build --locked --quiet --bin gatewatch
 	@docker/demo-stack target/debug/gatewatch
 
-test: install-build install-test
+# The dashboard first: the binary has it within, so the other way round all would be built twice.
+test: install-build install-test web
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+	$(TEST_WEB)
 	@rm -f target/tmp/skipped
 	$(CARGO) test --locked
 	@$(TELL_SKIPPED)
+
+test-web: install-build install-test web
+	$(TEST_WEB)
 
 # The names of the rooms, and of the files in tests/.
 EDGE_ROOMS = edge:: server:: config:: app::
@@ -112,6 +137,9 @@ uninstall:
 install-build:
 	@docker/install-packages "$(BUILD_PACKAGES)"
 	@docker/check-rust "$(CARGO)"
+
+install-web:
+	@command -v node >/dev/null || docker/install-packages "$(NODE_PACKAGES)"
 
 install-run:
 	@docker/install-packages "$(RUN_PACKAGES)"

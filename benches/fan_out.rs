@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use figures::{Figures, Result, Spread, cpu, resident};
 use gatewatch::event::{self, Position};
-use gatewatch::hub::{Hub, HubConfig, StreamBody, StreamRequest};
+use gatewatch::hub::{Hub, HubConfig, StreamBody, StreamRequest, Via};
 use gatewatch::journal::{Commit, Journal as _, LiveReport, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus};
 use gatewatch::model::{
     Basis, Change, Principal, PrincipalKind, RunId, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView,
@@ -114,6 +114,7 @@ async fn open(hub: &Arc<Hub>, count: usize) -> Result<Vec<Body>> {
             last_event_id: None,
             cut: None,
             client: "watcher from 192.0.2.10".to_owned(),
+            via: Via { ip: std::net::Ipv4Addr::LOCALHOST.into(), protocol: "HTTP/1.1" },
         };
         let mut body = Box::pin(hub.open(request)?);
         while timeout(SETTLE, body.frame()).await.is_ok() {}
@@ -193,6 +194,7 @@ impl Fleet {
             interval: 3600.0,
             facts: Arc::default(),
             view: Some(Arc::new(view(step)?)),
+            logs: Default::default(),
         };
         if self.bus.publish(report).await { Ok(()) } else { Err("the hub is gone".into()) }
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use figures::{Figures, Result, Spread, ms};
 use gatewatch::event::{DurableEvent, EventKind, Position};
-use gatewatch::hub::{Hub, HubConfig, StreamRequest};
+use gatewatch::hub::{Hub, HubConfig, StreamRequest, Via};
 use gatewatch::journal::{Commit, EmbeddedConfig, EmbeddedJournal, Journal, Retention, live_bus};
 use gatewatch::model::{Basis, LogCursor, Principal, PrincipalKind, RunId, Scope, Timestamp, VmGrant, VmId, VmName};
 use gatewatch::telemetry::HubMetrics;
@@ -195,6 +195,7 @@ fn watcher() -> StreamRequest {
         last_event_id: None,
         cut: None,
         client: "watcher from 192.0.2.10".to_owned(),
+        via: Via { ip: std::net::Ipv4Addr::LOCALHOST.into(), protocol: "HTTP/1.1" },
     }
 }
 

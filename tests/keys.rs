@@ -192,3 +192,41 @@ async fn g25_the_list_of_keys_is_for_administrators_and_shows_nothing_that_opens
     assert!(!Regex::new("[0-9a-f]{64}").expect("a regex").is_match(&text));
     assert_eq!(gateway.stop().await, "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g49_an_administrator_revokes_a_key_over_http_as_the_command_does() {
+    let served = Served::start().await;
+    let other = made(&served.keys_file(), &["new", "--name", "other"]);
+    eventually(SOON, || async { served.get_as("/api/vms", &other).await.is_some_and(|a| a.status() == 200) }).await;
+    let mut ends = served.stream_as(&other).await;
+    let revoke = async |id: &str, by: &str| {
+        let answer = served.post_as(&format!("/api/keys/{id}/revoke"), by).await;
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.expect("JSON"))
+    };
+    assert_eq!(revoke(id_of(&served.key), &other).await.0, 403, "it may only read");
+    let listed: Value = served.get("/api/streams").await.expect("an answer").json().await.expect("JSON");
+    let of_other = |row: &Value| row["principal"] == id_of(&other);
+    assert!(listed["streams"].as_array().expect("rows").iter().any(of_other), "{listed}");
+
+    let (status, answer) = revoke(id_of(&other), &served.key).await;
+    assert_eq!((status, answer["id"].as_str()), (200, Some(id_of(&other))), "{answer}");
+    // It is over by the time of the answer.
+    assert_eq!(served.get_as("/api/vms", &other).await.expect("an answer").status(), 401);
+    let frames = ends.until(SOON, |frame| frame.event == "error").await;
+    assert_eq!(frames.last().map(|frame| frame.text("code")), Some("revoked"));
+    let (_, table, _) = key(&served.keys_file(), &["list"]);
+    assert!(!table.contains(id_of(&other)), "{table}");
+
+    let (status, answer) = revoke(id_of(&other), &served.key).await;
+    assert_eq!((status, answer["code"].as_str()), (404, Some("unknown_key")));
+    let (status, answer) = revoke(id_of(&served.key), &served.key).await;
+    assert_eq!((status, answer["code"].as_str()), (409, Some("last_key")));
+    assert_eq!(served.get("/api/vms").await.expect("an answer").status(), 200);
+    let reload: Value = served.get("/api/reload").await.expect("an answer").json().await.expect("JSON");
+    assert_eq!(reload["last"]["outcome"], "applied", "{reload}");
+    let log = served.log();
+    let line =
+        |l: &str| l.contains("gatewatch::audit") && l.contains("event=\"revoke\"") && l.contains(id_of(&served.key));
+    assert!(log.lines().any(line), "{log}");
+}

@@ -2,10 +2,12 @@
 //!
 //! May import `model`, `telemetry`, `event`, `journal`, `hub` and `edge`.
 
+mod admin;
 mod caller;
 mod health;
 pub mod history;
 mod keys;
+mod log;
 mod metrics;
 mod openapi;
 mod page;
@@ -34,6 +36,7 @@ use crate::journal::Journal;
 use crate::model::Scope::{self, Admin, EventsRead, MetricsRead, VmsWrite};
 use crate::telemetry::Scrape;
 
+pub use self::admin::{LastReload, Office, RevokeError, RevokeKey};
 pub use self::vms::{RegisterError, RegisterVm};
 
 /// What handlers need; `app` fills it.
@@ -49,6 +52,8 @@ pub struct ApiState {
     pub exports: Exports,
     /// Where VMs to be registered go.
     pub register: mpsc::Sender<RegisterVm>,
+    /// What administrators see and do.
+    pub office: Office,
     /// The latest contents of the files of `[files]`.
     pub files: watch::Receiver<Arc<FilesView>>,
     /// What `/metrics` shows of the process.
@@ -74,8 +79,10 @@ pub fn router(state: ApiState) -> Router {
         // Without a credential: they tell nothing of any VM.
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        // The page that needs no build. It holds no data: what it shows comes over the stream.
+        // The dashboard, and the page that needs no build. They hold no data: what they show comes over the stream.
         .route("/", get(page::index))
+        .route("/assets/{file}", get(page::asset))
+        .route("/plain", get(page::plain))
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
         .route("/page.svg", get(page::icon))
@@ -91,6 +98,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/background-tasks", needs(EventsRead, get(poll::tasks)))
         .route("/api/probe-vm", needs(EventsRead, get(poll::probe)))
         .route("/api/vms", needs(EventsRead, get(vms::list)))
+        .route("/api/vms/{vm}/log", needs(EventsRead, get(log::of_vm)))
         // What was.
         .route("/api/runs", needs(EventsRead, get(history::list)))
         .route("/api/runs/{run}", needs(EventsRead, get(history::detail)))
@@ -98,8 +106,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/metrics", needs(MetricsRead, get(metrics::of_caller)))
         // For administrators.
         .route("/api/keys", needs(Admin, get(keys::list)))
+        .route("/api/streams", needs(Admin, get(admin::streams)))
+        .route("/api/limits", needs(Admin, get(admin::limits)))
+        .route("/api/reload", needs(Admin, get(admin::reload)))
         // What changes something.
         .route("/api/vms/register", needs(VmsWrite, post(vms::register)))
+        .route("/api/keys/{id}/revoke", needs(Admin, post(admin::revoke)))
         .fallback(async || ApiError::NoSuchRoute)
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .with_state(state)

@@ -45,6 +45,10 @@ pub(super) enum ApiError {
     Unavailable(String),
     /// The process is stopping.
     Stopping,
+    /// No key of the keys file has this id.
+    UnknownKey,
+    /// The key is the last one.
+    LastKey(String),
     /// No room for another stream.
     TooManyStreams,
     /// No room for another export.
@@ -81,6 +85,8 @@ impl ApiError {
             Self::VmExists(_) => (StatusCode::CONFLICT, "vm_exists", "The name is taken"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "This replica is stopping"),
+            Self::UnknownKey => (StatusCode::NOT_FOUND, "unknown_key", "Unknown key"),
+            Self::LastKey(_) => (StatusCode::CONFLICT, "last_key", "The last key is not revoked from here"),
             Self::TooManyStreams => (StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", "No room for another stream"),
             Self::TooManyExports => (StatusCode::SERVICE_UNAVAILABLE, "too_many_exports", "No room for another export"),
         }
@@ -108,6 +114,8 @@ impl ApiError {
                 why.clone()
             }
             Self::Stopping => "connect again; another replica or the next start will answer".into(),
+            Self::UnknownKey => "the keys file has no key of this id".into(),
+            Self::LastKey(why) => format!("{why}; make another one first, or use the command line"),
             Self::TooManyStreams => "close a stream, or try again later".into(),
             Self::TooManyExports => "wait until another export is over, or ask for pages".into(),
         }
@@ -160,6 +168,8 @@ pub(super) fn every_code() -> Vec<&'static str> {
         ApiError::VmExists(vm()),
         ApiError::Unavailable(String::new()),
         ApiError::Stopping,
+        ApiError::UnknownKey,
+        ApiError::LastKey(String::new()),
         ApiError::TooManyStreams,
         ApiError::TooManyExports,
     ]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap, Method, header};
+use axum::http::{Extensions, HeaderMap, Method, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
@@ -17,7 +17,7 @@ use super::caller::{Caller, Pairs};
 use super::problem::ApiError;
 use super::query;
 use crate::edge::{Client, StreamSlot, note_over};
-use crate::hub::{Cut, StreamBody, StreamRequest};
+use crate::hub::{Cut, StreamBody, StreamRequest, Via};
 use crate::model::Timestamp;
 
 /// Opens a stream.
@@ -28,6 +28,7 @@ pub(super) async fn open(
     method: Method,
     headers: HeaderMap,
     client: Client,
+    version: Version,
     extensions: Extensions,
 ) -> Result<Response, ApiError> {
     let request = StreamRequest {
@@ -36,6 +37,7 @@ pub(super) async fn open(
         last_event_id: query::last_event_id(&headers, &pairs),
         client: format!("{} from {}", principal.name, client.ip),
         principal: principal.clone(),
+        via: Via { ip: client.ip, protocol: protocol(version) },
         cut: extensions.get::<Cut>().cloned(),
     };
     let head = [
@@ -59,6 +61,15 @@ pub(super) async fn open(
         return Err(ApiError::Unauthenticated);
     }
     Ok((head, Body::new(body)).into_response())
+}
+
+/// As request logs of other servers name it.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_11 => "HTTP/1.1",
+        _ => "HTTP/1.0",
+    }
 }
 
 /// A stream and its place, which is free when the stream is dropped, in whatever way it ends (G47).

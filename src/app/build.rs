@@ -18,8 +18,8 @@ use super::reload::Reloads;
 use super::routes::{self, Doors};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
-use crate::api::FilesView;
 use crate::api::history::Exports;
+use crate::api::{FilesView, Office};
 use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
@@ -44,6 +44,8 @@ const REGISTRATIONS: usize = 16;
 const COMMANDS: usize = 4;
 /// How long the start waits for what the journal kept of the VMs.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(10);
+/// Keys that may wait to be revoked.
+const REVOCATIONS: usize = 4;
 /// Changes of files that may wait for a reload: the one that goes on may have missed one.
 const CHANGES: usize = 1;
 
@@ -190,12 +192,22 @@ impl App {
         tasks.spawn_essential("exports", runner.run(tasks.stopping()));
         let looked = Looked { readiness: &readiness, tasks: &tasks, hub: &hub, journal: &opened, bus: &bus };
         let scrape = Arc::new(looks::scrape(&metrics, &looked));
+        let (revoke, revocations) = mpsc::channel(REVOCATIONS);
+        let (last_reload, reload) = watch::channel(None);
+        let office = Office {
+            revoke,
+            reload,
+            started_at: Timestamp::from(SystemTime::now()),
+            limits: metrics.limits.clone(),
+            certificate_end: metrics.server.certificate_end.clone(),
+        };
         let doors = Doors {
             edge: edge.clone(),
             hub: Arc::clone(&hub),
             journal,
             exports,
             register,
+            office,
             files,
             metrics: scrape,
             readiness: readiness.watch(),
@@ -227,6 +239,8 @@ impl App {
             config,
             config_path,
             reloads,
+            revocations,
+            last_reload,
             edge,
             tls,
             caps,

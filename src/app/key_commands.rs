@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::keys::{KeyState, state};
 use super::locked_file::{change, folder};
-use crate::config::{KeyEntry, KeysFile};
+use crate::config::{KeyEditError, KeyEntry, KeysFile};
 use crate::edge::auth;
 use crate::model::{Scope, Secret, Timestamp, VmGrant};
 
@@ -86,18 +86,40 @@ pub fn list_keys(keys_file: &Path) -> Result<Vec<KeyRow>, String> {
 /// Takes the key `id` out of `keys_file`; `last` allows that no key is left.
 ///
 /// # Errors
-/// One readable line; nothing was written then.
-pub fn revoke_key(keys_file: &Path, id: &str, last: bool) -> Result<(), String> {
-    change_there(keys_file, |text| {
-        let after = KeysFile::without(text, id).map_err(|error| error.to_string())?;
+/// Nothing was written then.
+pub fn revoke_key(keys_file: &Path, id: &str, last: bool) -> Result<(), RevokeKeyError> {
+    let mut kind: fn(String) -> RevokeKeyError = RevokeKeyError::File;
+    let done = change_there(keys_file, |text| {
+        let after = KeysFile::without(text, id).map_err(|error| {
+            if matches!(error, KeyEditError::Unknown(_)) {
+                kind = RevokeKeyError::Unknown;
+            }
+            error.to_string()
+        })?;
         if !last && KeysFile::parse(&after).is_ok_and(|keys| keys.is_empty()) {
+            kind = RevokeKeyError::Last;
             return Err(format!(
                 "{id:?} is the last key. Without it no key opens the gateway that runs, and none starts on this file. \
                  If it must go at once, say --last; else make another one first"
             ));
         }
         Ok((after, ()))
-    })
+    });
+    done.map_err(|line| kind(line))
+}
+
+/// Why a key was not revoked, each with one readable line.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeKeyError {
+    /// The file has no such key.
+    #[error("{0}")]
+    Unknown(String),
+    /// The file would have none left.
+    #[error("{0}")]
+    Last(String),
+    /// The file cannot be read, changed or written.
+    #[error("{0}")]
+    File(String),
 }
 
 /// Makes a new secret for the key `id` and gives the new key. The old one opens too until [`finish_rotation`]. While the
@@ -200,9 +222,9 @@ mod tests {
         let file = dir.path().join("keys.toml");
         let (first, last) = (make(&file, "a", "never").unwrap(), make(&file, "b", "never").unwrap());
         revoke_key(&file, &id_of(&first), false).unwrap();
-        assert!(revoke_key(&file, &id_of(&first), false).unwrap_err().contains("there is no key"));
+        assert!(revoke_key(&file, &id_of(&first), false).unwrap_err().to_string().contains("there is no key"));
         let before = fs::read_to_string(&file).unwrap();
-        let refused = revoke_key(&file, &id_of(&last), false).unwrap_err();
+        let refused = revoke_key(&file, &id_of(&last), false).unwrap_err().to_string();
         assert!(refused.contains("--last") && fs::read_to_string(&file).unwrap() == before, "{refused}");
         revoke_key(&file, &id_of(&last), true).unwrap();
         assert!(list_keys(&file).unwrap().is_empty());

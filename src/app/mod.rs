@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use self::fleet_task::FleetCommand;
 use self::journal::OpenJournal;
 use self::reload::Reloads;
+use crate::api::{LastReload, RevokeKey};
 use crate::config::{Config, LogConfig};
 use crate::edge::EdgeState;
 use crate::hub::Hub;
@@ -87,6 +88,10 @@ pub struct App {
     config: Config,
     config_path: Option<PathBuf>,
     reloads: Reloads,
+    /// Keys to be revoked.
+    revocations: mpsc::Receiver<RevokeKey>,
+    /// How the last reload went.
+    last_reload: tokio::sync::watch::Sender<Option<LastReload>>,
     edge: EdgeState,
     tls: Option<TlsSettings>,
     caps: ConnectionCaps,

@@ -13,9 +13,11 @@ use tracing::{error, info, warn};
 use super::App;
 use super::build::dev_certificate_dir;
 use super::fleet_task::FleetCommand;
+use super::key_commands::{RevokeKeyError, revoke_key};
 use super::keys::load_set;
 use super::once::warnings;
 use super::watch::{Look, Patience, Watched, look, watched};
+use crate::api::{LastReload, RevokeError};
 use crate::config::{Access, AuthConfig, Config, ProcessEnv, TlsConfig};
 use crate::edge::auth::{IssuerSet, KeySet};
 use crate::edge::{EdgeState, SessionSecrets, audit};
@@ -142,19 +144,48 @@ fn reloadable_tls(old: &TlsConfig, new: &TlsConfig) -> TlsConfig {
 impl App {
     /// Reads everything again. If something is bad all of it is refused and the old state stays, but for the keys.
     pub(super) async fn reload(&mut self) {
-        let outcome = match self.reload_all().await {
-            Ok(()) => ReloadOutcome::Ok,
+        let done = self.reload_all().await;
+        let (outcome, word) = match &done {
+            Ok(_) => (ReloadOutcome::Ok, "applied"),
             Err(why) => {
                 error!(mistakes = %why, "what was read anew is refused; the old state stays");
-                audit::reload_refused(&why);
-                ReloadOutcome::Refused
+                audit::reload_refused(why);
+                (ReloadOutcome::Refused, "refused")
             }
         };
+        self.last_reload.send_replace(Some(LastReload {
+            at: Timestamp::from(SystemTime::now()),
+            outcome: word,
+            problems: done.as_ref().err().map_or_else(Vec::new, |why| why.lines().map(str::to_owned).collect()),
+            needs_restart: done.unwrap_or_default(),
+        }));
         self.process.reloads.of(outcome).inc();
         self.process.reload_ok.set(i64::from(outcome == ReloadOutcome::Ok));
     }
 
-    async fn reload_all(&mut self) -> Result<(), String> {
+    /// Takes the key `id` out of the keys file, as `gatewatch key revoke` does. A reload puts that in force.
+    pub(super) async fn revoke(&mut self, id: &str) -> Result<(), RevokeError> {
+        let unknown = || RevokeError::Unknown(id.to_owned());
+        let Access::Keys(path) = &self.config.auth.access else { return Err(unknown()) };
+        let (path, key) = (path.clone(), id.to_owned());
+        let done = self.reloads.patience.work(move || revoke_key(&path, &key, false)).await;
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(RevokeKeyError::Unknown(_))) => Err(unknown()),
+            Ok(Err(RevokeKeyError::Last(_))) => Err(RevokeError::Last),
+            Ok(Err(RevokeKeyError::File(why))) => {
+                error!(%why, key = %id.escape_debug(), "the key is not revoked");
+                Err(RevokeError::Unavailable)
+            }
+            Err(error) => {
+                error!(%error, key = %id.escape_debug(), "whether the key is revoked is not known");
+                Err(RevokeError::Unavailable)
+            }
+        }
+    }
+
+    /// Gives the sections that are in force only after a restart.
+    async fn reload_all(&mut self) -> Result<Vec<&'static str>, String> {
         // Until this has gone well it is tried again, unless a file says why not.
         self.reloads.again = Some(Instant::now() + AGAIN_AFTER);
         let (files, path, runs) = (self.reloads.files.load_full(), self.config_path.clone(), self.config.clone());
@@ -179,9 +210,9 @@ impl App {
         let fleet = self.fleet.clone();
         let room = timeout(RELOAD_WITHIN, fleet.reserve()).await;
         let room = room.map_err(|_| "the fleet is busy")?.map_err(|_| "the fleet is gone")?;
-        self.take_over(fresh, room);
+        let waits = self.take_over(fresh, room);
         self.reloads.again = None;
-        Ok(())
+        Ok(waits)
     }
 
     /// Asks of every open stream whether its principal still stands.
@@ -191,7 +222,7 @@ impl App {
     }
 
     /// Puts everything in force. Nothing in here can fail.
-    fn take_over(&mut self, fresh: Fresh, room: mpsc::Permit<'_, FleetCommand>) {
+    fn take_over(&mut self, fresh: Fresh, room: mpsc::Permit<'_, FleetCommand>) -> Vec<&'static str> {
         let Fresh { config: new, files, seen, tls, issuers, secrets } = fresh;
         let waits = needs_restart(&self.config, &new);
         if !waits.is_empty() {
@@ -218,6 +249,7 @@ impl App {
         self.config.cors = new.cors;
         self.config.limits = new.limits;
         self.config.auth.jwt = new.auth.jwt;
+        waits
     }
 
     /// Puts in force what of the configuration itself needs no restart. What is applied here is no row of

@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::history::Exports;
-use crate::api::{self, ApiState, FilesView, RegisterVm};
+use crate::api::{self, ApiState, FilesView, Office, RegisterVm};
 use crate::edge::{self, EdgeState};
 use crate::hub::{Cut, Hub};
 use crate::journal::Journal;
@@ -24,6 +24,7 @@ pub(super) struct Doors {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) exports: Exports,
     pub(super) register: mpsc::Sender<RegisterVm>,
+    pub(super) office: Office,
     pub(super) files: watch::Receiver<Arc<FilesView>>,
     pub(super) metrics: Arc<Scrape>,
     pub(super) readiness: watch::Receiver<Vec<(String, String)>>,
@@ -38,6 +39,7 @@ impl From<Doors> for ApiState {
             journal: doors.journal,
             exports: doors.exports,
             register: doors.register,
+            office: doors.office,
             files: doors.files,
             metrics: doors.metrics,
             not_ready: doors.readiness,

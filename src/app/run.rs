@@ -43,13 +43,24 @@ impl App {
         info!(url = %self.url(), admin = self.admin_url(), "serving");
         let mut signals = std::mem::replace(&mut self.signals, Signals::fed().1);
         loop {
-            tokio::select! {
-                signal = signals.next() => if signal != Signal::Reload { break },
-                () = self.reloads.changed() => {}
-            }
+            let revoked = tokio::select! {
+                signal = signals.next() => if signal == Signal::Reload { None } else { break },
+                () = self.reloads.changed() => None,
+                Some(key) = self.revocations.recv() => match self.revoke(&key.id).await {
+                    Ok(()) => Some(key),
+                    Err(why) => {
+                        // Who asked may have gone.
+                        let _ = key.reply.send(Err(why));
+                        continue;
+                    }
+                },
+            };
             self.turns.reloading().await;
             self.reload().await;
             self.turns.reloaded().await;
+            if let Some(key) = revoked {
+                let _ = key.reply.send(Ok(()));
+            }
         }
         tokio::select! {
             outcome = self.stop() => outcome,

@@ -100,7 +100,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             }
         }
         KeyCommand::Revoke(revoke) => {
-            app::revoke_key(&revoke.file.keys_file, &revoke.id, revoke.last).map_err(Failure::Usage)?;
+            app::revoke_key(&revoke.file.keys_file, &revoke.id, revoke.last)
+                .map_err(|why| Failure::Usage(why.to_string()))?;
             say_error(&format!("The key {} is taken out of {}.", revoke.id, revoke.file.keys_file.display()));
         }
         KeyCommand::Rotate(rotate) if rotate.finish => {

@@ -1,6 +1,6 @@
 //! The audit log: who came in and by what, who was kept out and why in truth, and who may come in from now on.
 //!
-//! Lines of the target `gatewatch::audit`, one each, with an `event`: `login`, `logout`, `ticket`, `refused`, `keys`, `reload`,
+//! Lines of the target `gatewatch::audit`, one each, with an `event`: `login`, `logout`, `ticket`, `revoke`, `refused`, `keys`, `reload`,
 //! `reload_refused`. What a request did carries its request id, which the client has too. No line holds a secret: a key is
 //! named by its id (G62).
 
@@ -30,6 +30,8 @@ pub enum Act {
     Logout,
     /// A ticket was made.
     Ticket,
+    /// An API key was revoked.
+    Revoke,
 }
 
 impl Act {
@@ -38,6 +40,7 @@ impl Act {
             Self::Login => "login",
             Self::Logout => "logout",
             Self::Ticket => "ticket",
+            Self::Revoke => "revoke",
         }
     }
 }

@@ -20,7 +20,7 @@ pub use client::{AddressFault, Client, ProxyRules, resolve};
 pub use layers::{RequestId, layers};
 pub use limits::{AuthFailures, Limits, StreamSlot, StreamSlots};
 pub use problem::Problem;
-pub use record::note_over;
+pub use record::{note_act, note_over};
 pub use state::{AuthMode, Credentials, EdgeSettings, EdgeState};
 
 #[cfg(test)]

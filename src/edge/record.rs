@@ -63,6 +63,13 @@ pub fn note_over(extensions: &Extensions) {
     }
 }
 
+/// Tells the audit log what the request did.
+pub fn note_act(extensions: &Extensions, act: Act) {
+    if let Some(notes) = extensions.get::<AuthNotes>() {
+        notes.change(|note| note.act = Some(act));
+    }
+}
+
 pub(super) async fn record(State(edge): State<EdgeState>, mut request: Request, next: Next) -> Response {
     let notes = AuthNotes::new();
     request.extensions_mut().insert(notes.clone());

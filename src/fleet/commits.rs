@@ -132,6 +132,7 @@ mod tests {
                 parts: vec![worst_part(source, poll * 1000)],
                 rest: None,
                 unread: 0,
+                text: None,
                 problems: Vec::new(),
             });
             let mut seen = Observation::empty(None);

@@ -15,7 +15,8 @@ use tracing::warn;
 use crate::event::Position;
 use crate::journal::{Journal, LiveReport, LiveSender};
 use crate::model::{
-    ActiveError, ErrorCode, LOCAL_VM, ProgressView, RunId, Stage, TaskView, Timestamp, VmFacts, VmName, VmView,
+    ActiveError, ErrorCode, LOCAL_VM, LogTails, ProgressView, RunId, Stage, TaskView, Timestamp, VmFacts, VmName,
+    VmView,
 };
 
 /// The largest file that is read, in bytes.
@@ -76,6 +77,7 @@ pub async fn watch_files(files: FilesWatch, stop: CancellationToken) {
             interval: files.interval.as_secs_f64(),
             facts: Arc::new(VmFacts::default()),
             view: Some(Arc::new(view)),
+            logs: LogTails::default(),
         };
         tokio::select! {
             () = stop.cancelled() => return,

@@ -16,7 +16,7 @@ use super::schedule::Schedule;
 use crate::event::Position;
 use crate::journal::{Journal, LiveReport, LiveSender};
 use crate::lifecycle::Gate;
-use crate::model::{Demand, Power, Report, Timestamp, VmName, VmView};
+use crate::model::{Demand, LogTails, Power, Report, Timestamp, VmName, VmView};
 use crate::probe::Probe;
 use crate::telemetry::{Held, PollMetrics, PollOutcome, Traces};
 
@@ -73,7 +73,7 @@ pub(super) async fn run(
         Some(Ok(recorder)) => Poller::new(recorder, probe, shared),
         Some(Err(Unfit { who, why })) => {
             if let Some(who) = who {
-                let report = report_of(&who, 0, Position::START, shared.idle_interval, None);
+                let report = report_of(&who, 0, Position::START, shared.idle_interval, None, LogTails::default());
                 tell(&shared.live, report).await;
             }
             drop(announced);
@@ -106,6 +106,7 @@ struct Poller {
     shared: Shared,
     schedule: Schedule,
     poll_no: u64,
+    tails: LogTails,
     /// Logins counted so far.
     logins: u64,
     /// Its connection, as metrics have it; not when it is closed but when this poller has seen that.
@@ -116,7 +117,7 @@ impl Poller {
     fn new(recorder: Recorder, probe: Probe, shared: Shared) -> Self {
         let mut schedule = Schedule::new(shared.idle_interval, Instant::now());
         schedule.wish(shared.demand.borrow().for_vm(&recorder.who().vm), Instant::now());
-        Self { recorder, probe, shared, schedule, poll_no: 0, logins: 0, connection: None }
+        Self { recorder, probe, shared, schedule, poll_no: 0, tails: LogTails::default(), logins: 0, connection: None }
     }
 
     /// Tells the hub of the VM, with what the journal kept of it, before anything of it is news.
@@ -203,6 +204,7 @@ impl Poller {
         if !taken.committed {
             self.probe.look_anew();
         }
+        self.keep_lines(&report);
         self.publish(taken.view).await;
         let off = report.power.is_some_and(|power| power != Power::On);
         // What was not committed is read again at the next poll, not at once.
@@ -231,9 +233,20 @@ impl Poller {
         }
     }
 
+    fn keep_lines(&mut self, report: &Report) {
+        let logs = report.outcome.iter().flat_map(|seen| &seen.logs);
+        for (log, text) in logs.filter_map(|log| Some((log, log.text.as_ref()?))) {
+            self.tails.take(&log.source, text);
+        }
+    }
+
     async fn publish(&mut self, view: Option<VmView>) {
         let (interval, after) = (self.schedule.interval(), self.recorder.after());
-        tell(&self.shared.live, report_of(self.recorder.who(), self.poll_no, after, interval, view)).await;
+        tell(
+            &self.shared.live,
+            report_of(self.recorder.who(), self.poll_no, after, interval, view, self.tails.clone()),
+        )
+        .await;
     }
 
     async fn remove(&mut self) {
@@ -246,7 +259,14 @@ impl Poller {
     }
 }
 
-fn report_of(who: &Identity, poll_no: u64, after: Position, interval: Duration, view: Option<VmView>) -> LiveReport {
+fn report_of(
+    who: &Identity,
+    poll_no: u64,
+    after: Position,
+    interval: Duration,
+    view: Option<VmView>,
+    logs: LogTails,
+) -> LiveReport {
     LiveReport {
         vm: who.vm.clone(),
         vm_id: who.vm_id.clone(),
@@ -256,6 +276,7 @@ fn report_of(who: &Identity, poll_no: u64, after: Position, interval: Duration, 
         interval: interval.as_secs_f64(),
         facts: Arc::clone(&who.facts),
         view: view.map(Arc::new),
+        logs,
     }
 }
 

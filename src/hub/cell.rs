@@ -90,6 +90,12 @@ impl fmt::Debug for Cut {
 /// The shared part of a stream: all that an open stream costs the hub beside its entry in the registry.
 #[derive(Debug, Default)]
 pub(super) struct Cell {
+    /// Tells the stream from every other one of this hub.
+    pub(super) id: u64,
+    /// Hub milliseconds at which it opened.
+    pub(super) opened: u64,
+    delivered: AtomicU64,
+    coalesced: AtomicU64,
     waker: AtomicWaker,
     flags: AtomicU32,
     /// Hub milliseconds since when something waits to be taken; 0: nothing does.
@@ -106,9 +112,20 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Of a stream that opens when the tail stands at `tail`.
-    pub(super) fn new(cut: Option<Cut>, tail: Position) -> Self {
-        Self { cut, at: AtomicU64::new(tail.seq), ..Self::default() }
+    /// Of the stream `id`, which opens at `opened` when the tail stands at `tail`.
+    pub(super) fn new(id: u64, opened: u64, cut: Option<Cut>, tail: Position) -> Self {
+        Self { id, opened, cut, at: AtomicU64::new(tail.seq), ..Self::default() }
+    }
+
+    /// Stream side: so many events went out, in place of so many more.
+    pub(super) fn count(&self, delivered: u64, coalesced: u64) {
+        self.delivered.fetch_add(delivered, Ordering::Relaxed);
+        self.coalesced.fetch_add(coalesced, Ordering::Relaxed);
+    }
+
+    /// Events delivered and coalesced.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.delivered.load(Ordering::Relaxed), self.coalesced.load(Ordering::Relaxed))
     }
 
     /// Hub side: ends the connection, if there is a way to.

@@ -108,6 +108,7 @@ impl StreamBody {
                 counter.inc_by(count);
             }
         }
+        self.cell.count(chunk.durable + chunk.live, chunk.coalesced);
         match chunk.finish() {
             Some(bytes) => Step::Send(bytes),
             None if matches!(self.phase, Phase::Live { .. }) => Step::Wait,

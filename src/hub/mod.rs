@@ -22,6 +22,7 @@ mod snapshot;
 mod state;
 mod stream;
 mod view;
+mod who;
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,10 @@ mod tests;
 pub use cell::{Cut, EndReason};
 pub use lag::Lag;
 pub use stream::StreamBody;
+pub use who::{OpenStream, Via};
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -40,13 +43,13 @@ use tokio::time::Instant;
 
 use self::cell::{Cell, Order};
 use self::readers::Readers;
-use self::registry::Registry;
+use self::registry::{Entry, Registry};
 use self::state::{Effects, State};
 use self::stream::Phase;
 use self::view::View;
 use crate::event::{Position, ResetReason};
 use crate::journal::{Committed, Journal};
-use crate::model::{Demand, Principal, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView};
+use crate::model::{Demand, LogTails, Principal, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView};
 use crate::telemetry::HubMetrics;
 
 /// How often the hub looks at what time alone changes, unless the heartbeat is more frequent.
@@ -102,6 +105,8 @@ pub struct StreamRequest {
     pub last_event_id: Option<String>,
     /// How logs name the client.
     pub client: String,
+    /// Where the client is.
+    pub via: Via,
     /// Ends the client's connection, if it takes nothing any more.
     pub cut: Option<Cut>,
 }
@@ -131,6 +136,8 @@ pub struct VmEntry {
     pub facts: Arc<VmFacts>,
     /// What the polls say; `None` before the first report.
     pub view: Option<Arc<VmView>>,
+    /// The newest lines of its logs.
+    pub logs: LogTails,
     /// The poll interval in force, seconds.
     pub interval: f64,
     /// No report came for three intervals, and for 15 s, or none since this process started.
@@ -155,6 +162,8 @@ pub struct Hub {
     /// Until `run` takes it.
     tail: Mutex<Option<broadcast::Receiver<Committed>>>,
     began: Instant,
+    /// Streams that were asked for so far.
+    opened: AtomicU64,
 }
 
 impl Hub {
@@ -176,6 +185,7 @@ impl Hub {
             tail_moved: watch::Sender::new(bounds.newest),
             tail: Mutex::new(Some(tail)),
             began: Instant::now(),
+            opened: AtomicU64::new(1),
             delivered_durable: metrics.events_delivered.of("durable"),
             delivered_live: metrics.events_delivered.of("live"),
             journal,
@@ -186,13 +196,14 @@ impl Hub {
 
     /// Opens a stream. Nothing is read before its body is polled.
     pub fn open(self: &Arc<Self>, request: StreamRequest) -> Result<StreamBody, OpenError> {
-        let StreamRequest { principal, vms, interval, last_event_id, client, cut } = request;
+        let StreamRequest { principal, vms, interval, last_event_id, client, via, cut } = request;
         if let Some(unknown) = vms.iter().flatten().find(|vm| !self.has_vm(&principal.vms, vm)) {
             return Err(OpenError::UnknownVm(unknown.clone()));
         }
         let lane = interval.clamp(1, 60);
         let view = Arc::new(View::new(principal, vms.map(Into::into)));
-        let cell = Arc::new(Cell::new(cut, *self.tail_moved.borrow()));
+        let id = self.opened.fetch_add(1, Ordering::Relaxed);
+        let cell = Arc::new(Cell::new(id, self.millis(), cut, *self.tail_moved.borrow()));
         let client = Arc::<str>::from(client);
         {
             let mut state = self.state();
@@ -206,7 +217,8 @@ impl Hub {
             let free = registry.len() < self.config.max_streams;
             if free {
                 let wheel = rand::random_range(0..self.wheel());
-                registry.insert(lane, Arc::clone(&cell), Arc::clone(&view), Arc::clone(&client), wheel);
+                let (cell, view, client) = (Arc::clone(&cell), Arc::clone(&view), Arc::clone(&client));
+                registry.insert(lane, Entry::new(cell, view, client, via, wheel));
             }
             free
         };
@@ -238,6 +250,7 @@ impl Hub {
                 vm_id: slot.vm_id.clone(),
                 facts: Arc::clone(&slot.facts),
                 view: slot.view.clone(),
+                logs: slot.logs.clone(),
                 interval: slot.interval,
                 stale: slot.stale,
             })

@@ -11,6 +11,7 @@ use super::cell::{Cell, DURABLE, HEARTBEAT, LIVE, Order};
 use super::lane::LANES;
 use super::state::Effects;
 use super::view::View;
+use super::who::Via;
 use crate::model::Demand;
 use crate::model::VmName;
 
@@ -20,6 +21,7 @@ pub(super) struct Entry {
     pub(super) cell: Arc<Cell>,
     pub(super) view: Arc<View>,
     pub(super) client: Arc<str>,
+    pub(super) via: Via,
     /// Its slot on the heartbeat's wheel.
     pub(super) wheel: u32,
     /// When a drain ends it, and the `retry` in milliseconds that it gets then.
@@ -29,6 +31,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// A stream on the slot `wheel` of the heartbeat's wheel.
+    pub(super) fn new(cell: Arc<Cell>, view: Arc<View>, client: Arc<str>, via: Via, wheel: u32) -> Self {
+        Self { cell, view, client, via, wheel, end: None, sees: Box::default() }
+    }
+
     fn sees(&self, slot: usize) -> bool {
         self.sees.get(slot / 64).is_some_and(|word| word & (1 << (slot % 64)) != 0)
     }
@@ -66,8 +73,8 @@ impl Registry {
         self.total
     }
 
-    pub(super) fn insert(&mut self, lane: u8, cell: Arc<Cell>, view: Arc<View>, client: Arc<str>, wheel: u32) {
-        let mut entry = Entry { cell, view, client, wheel, end: None, sees: Box::default() };
+    /// Takes in `entry`, which sees nothing yet.
+    pub(super) fn insert(&mut self, lane: u8, mut entry: Entry) {
         look_again(&self.names, &mut entry);
         let lane = &mut self.lanes[usize::from(lane)];
         entry.cell.place.store(lane.len(), Ordering::Relaxed);
@@ -90,6 +97,16 @@ impl Registry {
 
     pub(super) fn each(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.lanes.iter_mut().flatten()
+    }
+
+    /// Each entry with its lane and its place there.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u8, usize, &Entry)> {
+        let lanes = (0_u8..).zip(&self.lanes);
+        lanes.flat_map(|(lane, entries)| entries.iter().enumerate().map(move |(place, entry)| (lane, place, entry)))
+    }
+
+    pub(super) fn at(&self, lane: u8, place: usize) -> Option<&Entry> {
+        self.lanes.get(usize::from(lane))?.get(place)
     }
 
     /// Gives `entry` another view.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::event::{DurableEvent, EventKind, Position, error, frame, progress, status};
 use crate::journal::LiveReport;
-use crate::model::{ActiveError, ErrorCode, RunId, Stage, VmFacts, VmId, VmName, VmView};
+use crate::model::{ActiveError, ErrorCode, LogTails, RunId, Stage, VmFacts, VmId, VmName, VmView};
 
 /// A VM is stale when its last report is older than this many intervals ...
 const STALE_INTERVALS: f64 = 3.0;
@@ -59,6 +59,8 @@ pub(super) struct Slot {
     pub(super) vm_id: VmId,
     pub(super) facts: Arc<VmFacts>,
     pub(super) view: Option<Arc<VmView>>,
+    /// The newest lines of its logs.
+    pub(super) logs: LogTails,
     /// The poll interval in force, seconds.
     pub(super) interval: f64,
     pub(super) stale: bool,
@@ -90,6 +92,7 @@ impl Slot {
             vm_id: report.vm_id.clone(),
             facts: Arc::clone(&report.facts),
             view: None,
+            logs: LogTails::default(),
             interval: report.interval,
             stale: false,
             generation,
@@ -152,6 +155,7 @@ impl Slot {
             return renamed;
         }
         let Some(view) = report.view else { return false };
+        self.logs = report.logs;
         self.heard_at = now;
         self.stale = announced;
         self.tell(&view, renamed);

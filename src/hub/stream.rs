@@ -197,6 +197,7 @@ impl StreamBody {
         };
         if next == 0 {
             self.hub.delivered_live.inc_by(capture.frames);
+            self.cell.count(capture.frames, 0);
         }
         self.phase = Phase::Pieces { capture, next: next + 1 };
         Step::Send(piece)
@@ -225,6 +226,7 @@ impl StreamBody {
             last = Some(stored.position);
         }
         self.hub.delivered_durable.inc_by(frames);
+        self.cell.count(frames, 0);
         (bytes.freeze(), last)
     }
 

@@ -37,6 +37,11 @@ impl View {
         self.vms.as_ref().is_none_or(|vms| vms.contains(vm)) && self.principal.vms.allows(vm)
     }
 
+    /// The filter; `None`: there is none.
+    pub(super) fn vms(&self) -> Option<Arc<[VmName]>> {
+        self.vms.clone()
+    }
+
     /// The hash as clients get it: the same on every replica.
     pub(super) fn hash(&self) -> &str {
         &self.hash

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::event::Position;
-use crate::model::{VmFacts, VmId, VmName, VmView};
+use crate::model::{LogTails, VmFacts, VmId, VmName, VmView};
 
 /// What is known of one VM after one poll. A newer one replaces it; what is not greater by
 /// `(lease_rev, poll_no, after)` is dropped, and it is held back until the tail has reached `after`.
@@ -29,6 +29,9 @@ pub struct LiveReport {
     pub facts: Arc<VmFacts>,
     /// What the polls say; in an announcement what the journal kept of it, or `None` if it kept nothing.
     pub view: Option<Arc<VmView>>,
+    /// The newest lines of its logs, as far as this poller read them.
+    #[serde(default)]
+    pub logs: LogTails,
 }
 
 /// What travels on the bus.

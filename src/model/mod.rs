@@ -7,6 +7,7 @@ mod client;
 mod cursor;
 mod demand;
 mod fault;
+mod log_tail;
 mod principal;
 mod report;
 mod secret;
@@ -21,6 +22,7 @@ pub use client::{ClientKey, Peer};
 pub use cursor::{Dialect, LogCursor};
 pub use demand::Demand;
 pub use fault::{ErrorCode, PollFailure, Whose};
+pub use log_tail::{LogTail, LogTails, LogText};
 pub use principal::{Basis, Principal, PrincipalKind, Scope, Scopes, VmGrant};
 pub use report::{
     BootMark, Container, ContainerSeen, Dependency, FactKind, LogFact, LogPart, LogProblem, LogRead, MemoryUse,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorCode, LogCursor, PollFailure, Timestamp};
+use super::{ErrorCode, LogCursor, LogText, PollFailure, Timestamp};
 
 /// What one poll saw. A failed poll is a report too.
 #[derive(Clone, Debug)]
@@ -197,6 +197,8 @@ pub struct LogRead {
     pub rest: Option<LogPart>,
     /// Bytes beyond what this poll took: ask again at once.
     pub unread: u64,
+    /// The lines themselves, as far as they were taken; `None` if none was.
+    pub text: Option<LogText>,
     /// What is wrong with this log, each kind at most once.
     pub problems: Vec<LogProblem>,
 }

@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use gatewatch::event::{DurableEvent, EventId, EventKind, Position};
-use gatewatch::hub::{Hub, HubConfig, StreamRequest};
+use gatewatch::hub::{Hub, HubConfig, StreamRequest, Via};
 use gatewatch::journal::{Commit, Journal, LiveReport, LiveSender, live_bus};
 use gatewatch::model::{Basis, Principal, PrincipalKind, RunId, Scope, VmFacts, VmGrant, VmId, VmName};
 use gatewatch::telemetry::HubMetrics;
@@ -61,6 +61,7 @@ impl BareHub {
             interval: 5.0,
             facts: Arc::new(VmFacts::default()),
             view: None,
+            logs: Default::default(),
         };
         assert!(live.publish(report).await);
         while !hub.has_vm(&VmGrant::from_globs(["*"]), &vm) {
@@ -121,6 +122,7 @@ async fn open(
         interval: 1,
         last_event_id: header.or_else(|| query.get("lastEventId").cloned()),
         client: "test".to_owned(),
+        via: Via { ip: std::net::Ipv4Addr::LOCALHOST.into(), protocol: "HTTP/1.1" },
         cut: None,
     };
     let body = hub.open(request).expect("the hub takes streams");

@@ -180,12 +180,16 @@ async fn watch(visitor: &mut Visitor) {
 
 /// Everything that is answered without a credential, or with an administrator's.
 async fn everything_once(visitor: &mut Visitor) {
-    for open in ["/", "/page.js", "/page.css", "/page.svg", "/healthz", "/readyz", "/api/openapi.json", "/login"] {
+    for open in
+        ["/", "/plain", "/page.js", "/page.css", "/page.svg", "/healthz", "/readyz", "/api/openapi.json", "/login"]
+    {
         assert_eq!(visitor.ask(&format!("GET {open}"), "", |it| it).await.0, 200, "{open}");
     }
     let admin = visitor.admin();
-    for polled in
-        POLLED.into_iter().chain(["GET /metrics", "GET /api/keys", "GET /auth/session", "GET /api/benchmark-sse"])
+    for polled in POLLED
+        .into_iter()
+        .chain(["GET /metrics", "GET /api/keys", "GET /auth/session", "GET /api/benchmark-sse"])
+        .chain(["GET /api/streams", "GET /api/limits", "GET /api/reload"])
     {
         assert_eq!(visitor.ask(polled, "", |it| it.bearer_auth(&admin)).await.0, 200, "{polled}");
     }
@@ -199,9 +203,16 @@ async fn everything_once(visitor: &mut Visitor) {
         let (status, body) = visitor.ask("GET /api/runs", query, |it| it.bearer_auth(&admin)).await;
         assert!(status == 200 && body.lines().count() > 1, "{query}: {body}");
     }
+    assert_eq!(visitor.ask("GET /api/vms/{vm}/log", "/api/vms/one/log", |it| it.bearer_auth(&admin)).await.0, 200);
+    let spare = visitor.key("metrics:read").await;
+    let revoke = format!("/api/keys/{}/revoke", crate::support::id_of(&spare));
+    assert_eq!(visitor.ask("POST /api/keys/{id}/revoke", &revoke, |it| it.bearer_auth(&admin)).await.0, 200);
+    assert_eq!(visitor.ask("POST /api/keys/{id}/revoke", &revoke, |it| it.bearer_auth(&admin)).await.0, 404);
+    let own = format!("/api/keys/{}/revoke", crate::support::id_of(&admin));
     let vm = json!({"name": "added", "ssh_host": "192.0.2.1", "ssh_user": "nobody"});
     assert_eq!(visitor.ask("POST /api/vms/register", "", |it| it.bearer_auth(&admin).json(&vm)).await.0, 200);
     assert_eq!(visitor.ask("POST /api/vms/register", "", |it| it.bearer_auth(&admin).json(&vm)).await.0, 409);
+    assert_eq!(visitor.ask("POST /api/keys/{id}/revoke", &own, |it| it.bearer_auth(&admin)).await.0, 409, "the last");
 }
 
 /// Sessions and tickets, from the beginning to the end of each.
@@ -255,6 +266,10 @@ async fn wrong_requests(visitor: &mut Visitor) {
         ("GET /api/runs", "?vm=A%20B", "unknown_vm"),
         ("GET /api/runs/{run}", "/api/runs/x?limit=0", "invalid_parameter"),
         ("GET /api/runs/{run}", "/api/runs/x", "unknown_run"),
+        ("GET /api/vms/{vm}/log", "/api/vms/x/log", "unknown_vm"),
+        ("GET /api/vms/{vm}/log", "/api/vms/one/log?after=x", "invalid_parameter"),
+        ("GET /api/streams", "?limit=0", "invalid_parameter"),
+        ("GET /assets/{file}", "/assets/none.js", "not_found"),
     ] {
         let (_, body) = visitor.ask(operation, query, |it| it.bearer_auth(&admin)).await;
         assert!(body.contains(&format!("\"code\":\"{code}\"")), "{operation}{query}: {body}");
@@ -282,6 +297,12 @@ async fn wrong_requests(visitor: &mut Visitor) {
     assert_eq!(visitor.ask("GET /healthz", "", |it| it.header("x_real_ip", "192.0.2.1")).await.0, 400);
 }
 
+/// A path of the document with something in each of its places.
+fn filled(path: &str) -> String {
+    let parts = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
 /// Each operation lets in those whom the document says, and nobody else.
 async fn doors(visitor: &mut Visitor) {
     let mut keys = Vec::new();
@@ -290,7 +311,7 @@ async fn doors(visitor: &mut Visitor) {
     }
     for operation in visitor.document.operations() {
         let name = format!("{} {}", operation.method, operation.path);
-        let target = operation.path.replace("{run}", "x");
+        let target = filled(&operation.path);
         assert_eq!(visitor.ask(&name, &format!("{target}?x={}", "a".repeat(5000)), |it| it).await.0, 414, "{name}");
         let scopes = visitor.document.scopes(&operation);
         let nobody = visitor.ask(&name, &target, |it| it).await.0;
@@ -318,7 +339,7 @@ async fn nothing_else(visitor: &Visitor) {
         if methods.contains("GET") {
             methods.insert("HEAD");
         }
-        let answer = visitor.send("PATCH", &path.replace("{run}", "x"), |it| it.bearer_auth(&admin)).await;
+        let answer = visitor.send("PATCH", &filled(path), |it| it.bearer_auth(&admin)).await;
         let headers = answer.headers().clone();
         assert_eq!(answer.status(), 405, "{path}");
         let allowed = headers["allow"].to_str().expect("text").split(',').map(str::trim).collect::<BTreeSet<_>>();

@@ -8,7 +8,7 @@ use axum::Router;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use gatewatch::api::history::Exports;
-use gatewatch::api::{self, ApiState};
+use gatewatch::api::{self, ApiState, Office};
 use gatewatch::config::{Config, MapEnv};
 use gatewatch::edge::auth::KeySet;
 use gatewatch::edge::{
@@ -229,6 +229,13 @@ impl Reading {
             journal,
             exports,
             register: mpsc::channel(1).0,
+            office: Office {
+                revoke: mpsc::channel(1).0,
+                reload: watch::channel(None).1,
+                started_at: Timestamp(0.0),
+                limits: metrics.limits.clone(),
+                certificate_end: metrics.server.certificate_end.clone(),
+            },
             files: watch::channel(Arc::default()).1,
             metrics: Arc::new(Scrape::new(metrics.registry)),
             not_ready: watch::channel(Vec::new()).1,

@@ -89,6 +89,13 @@ impl Served {
         self.client.get(url).bearer_auth(key).send().await.ok()
     }
 
+    /// A POST without a body, with another key.
+    pub async fn post_as(&self, path: &str, key: &str) -> reqwest::Response {
+        let scheme = if self.tls() { "https" } else { "http" };
+        let url = format!("{scheme}://localhost:{}{path}", self.ports[0]);
+        self.client.post(url).bearer_auth(key).send().await.expect("an answer")
+    }
+
     fn tls(&self) -> bool {
         !fs::read_to_string(self.file("tls.toml")).expect("the section").contains("off")
     }

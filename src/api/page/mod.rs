@@ -1,7 +1,15 @@
-//! The page that needs no build: four files in the binary, without any data.
+//! The pages: the dashboard, where it was built before the binary was, and a plain one of four files that needs no build.
+//! None has data of its own.
 
-use axum::http::header;
-use axum::response::IntoResponse;
+mod dashboard;
+mod embedded;
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use super::ApiError;
+use dashboard::File;
 
 const INDEX: &str = include_str!("index.html");
 const SCRIPT: &str = include_str!("page.js");
@@ -11,7 +19,22 @@ const ICON: &str = include_str!("page.svg");
 /// The page belongs to this very binary, so it is asked for again after an upgrade.
 const FRESH: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
-pub(super) async fn index() -> impl IntoResponse {
+/// The dashboard, else the plain page.
+pub(super) async fn index(headers: HeaderMap) -> Response {
+    match dashboard::find(embedded::FILES, "index.html") {
+        Some(file) => file.answer(&headers),
+        None => plain().await.into_response(),
+    }
+}
+
+/// A file of the dashboard, under a name that changes with its content.
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let file = dashboard::find(embedded::FILES, &format!("assets/{name}"));
+    file.map(|file| file.answer(&headers)).ok_or(ApiError::NoSuchRoute)
+}
+
+/// The plain page.
+pub(super) async fn plain() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), FRESH], INDEX)
 }
 

@@ -1,6 +1,8 @@
 //! Handlers through the router, as a client sees them.
 
+mod admin;
 mod docs;
+mod log;
 mod metrics;
 mod polling;
 mod stream;
@@ -19,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::history::Exports;
-use super::{ApiState, FilesView, RegisterVm, router};
+use super::{ApiState, FilesView, LastReload, Office, RegisterVm, RevokeKey, router};
 use crate::edge::{AuthMode, Client, Credentials, EdgeSettings, EdgeState, Keys};
 use crate::event::Position;
 use crate::hub::{Hub, HubConfig, VmEntry};
@@ -38,6 +40,8 @@ struct Lab {
     registrations: mpsc::Receiver<RegisterVm>,
     files: watch::Sender<Arc<FilesView>>,
     not_ready: watch::Sender<Vec<(String, String)>>,
+    revocations: mpsc::Receiver<RevokeKey>,
+    reloads: watch::Sender<Option<LastReload>>,
     /// The hub's task; it ends with the lab.
     _running: JoinSet<()>,
 }
@@ -61,15 +65,17 @@ impl Lab {
         running.spawn(Arc::clone(&hub).run(receiver, CancellationToken::new()));
         let known = entries.len();
         for entry in entries {
-            let VmEntry { vm, vm_id, facts, view, interval, .. } = entry;
+            let VmEntry { vm, vm_id, facts, view, logs, interval, .. } = entry;
             let (lease_rev, poll_no, after) = (0, 1, Position::START);
-            live.publish(LiveReport { vm, vm_id, lease_rev, poll_no, after, interval, facts, view }).await;
+            live.publish(LiveReport { vm, vm_id, lease_rev, poll_no, after, interval, facts, view, logs }).await;
         }
         while hub.vms(&VmGrant::all()).len() < known {
             tokio::task::yield_now().await;
         }
         let (register, registrations) = mpsc::channel(1);
         let (files, files_view) = watch::channel(Arc::default());
+        let (revoke, revocations) = mpsc::channel(1);
+        let (reloads, reload) = watch::channel(None);
         let (not_ready, not_ready_view) = watch::channel(Vec::new());
         let credentials = Credentials::of_keys(Arc::new(Keys::none()), &metrics);
         let edge = EdgeState::new(settings, credentials, &metrics);
@@ -81,12 +87,29 @@ impl Lab {
             journal,
             exports,
             register,
+            office: Office {
+                revoke,
+                reload,
+                started_at: Timestamp(1.0),
+                limits: metrics.limits.clone(),
+                certificate_end: metrics.server.certificate_end.clone(),
+            },
             files: files_view,
             metrics: Arc::new(Scrape::new(metrics.registry.clone())),
             not_ready: not_ready_view,
             default_interval: 5,
         };
-        Self { router: router(state.clone()), state, hub, registrations, files, not_ready, _running: running }
+        Self {
+            router: router(state.clone()),
+            state,
+            hub,
+            registrations,
+            files,
+            not_ready,
+            revocations,
+            reloads,
+            _running: running,
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -163,6 +186,7 @@ fn entry(vm: &str, view: Option<VmView>) -> VmEntry {
             vnc_url: Some("http://192.0.2.10:8006".into()),
         }),
         view: view.map(Arc::new),
+        logs: Default::default(),
         interval: 5.0,
         stale: false,
     }

@@ -86,6 +86,7 @@ impl Lines {
             parts: parts.collect(),
             rest: None,
             unread: 0,
+            text: None,
             problems: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ mod life;
 mod live;
 mod race;
 mod resume;
+mod who;
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, HubConfig, OpenError, StreamBody, StreamRequest};
+use super::{Hub, HubConfig, OpenError, StreamBody, StreamRequest, Via};
 use crate::event::{self, DurableEvent, Position};
 use crate::journal::{
     Commit, Committed, Journal, LiveReport, LiveSender, MemoryJournal, MemoryJournalConfig, live_bus,
@@ -69,6 +70,7 @@ fn request(globs: &[&str], interval: u8, last_event_id: Option<&str>) -> StreamR
         interval,
         last_event_id: last_event_id.map(str::to_owned),
         client: "test".to_owned(),
+        via: Via { ip: std::net::Ipv4Addr::LOCALHOST.into(), protocol: "HTTP/1.1" },
         cut: None,
     }
 }
@@ -211,6 +213,7 @@ impl Lab {
             interval: 5.0,
             facts: Arc::default(),
             view: view.map(Arc::new),
+            logs: Default::default(),
         }
     }
 

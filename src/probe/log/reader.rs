@@ -8,7 +8,7 @@ use super::raw::{RawFile, RawLog};
 use super::scan::{MAX_LINE, Tail, scan};
 use super::text::text;
 use super::trouble::Trouble;
-use crate::model::{LogCursor, LogPart, LogRead};
+use crate::model::{LogCursor, LogPart, LogRead, LogText};
 
 /// Reads on in the log `source` from `cursor`.
 ///
@@ -30,7 +30,8 @@ pub(super) fn read_log_capped(
     raw: &RawLog,
     cap: usize,
 ) -> LogRead {
-    let mut reading = Reading { profile, cap, trouble: Trouble::default(), parts: Vec::new(), rest: None, unread: 0 };
+    let mut reading =
+        Reading { profile, cap, trouble: Trouble::default(), parts: Vec::new(), rest: None, unread: 0, text: None };
     let exists = raw.current.is_some() || raw.unreadable.is_some();
     let size = match &raw.unreadable {
         Some(why) => {
@@ -39,8 +40,8 @@ pub(super) fn read_log_capped(
         }
         None => reading.files(cursor, known_size, raw),
     };
-    let Reading { trouble, parts, rest, unread, .. } = reading;
-    LogRead { source: source.clone(), size, exists, parts, rest, unread, problems: trouble.problems() }
+    let Reading { trouble, parts, rest, unread, text, .. } = reading;
+    LogRead { source: source.clone(), size, exists, parts, rest, unread, text, problems: trouble.problems() }
 }
 
 struct Reading<'p> {
@@ -50,6 +51,7 @@ struct Reading<'p> {
     parts: Vec<LogPart>,
     rest: Option<LogPart>,
     unread: u64,
+    text: Option<LogText>,
 }
 
 impl Reading<'_> {
@@ -121,6 +123,11 @@ impl Reading<'_> {
             // Less than a longest line, yet not all: to ask again at once would give the same again.
             self.unread = 0;
             self.trouble.unreadable = Some("the reply holds less of this log than was asked for".to_owned());
+        }
+        let taken = scanned.cursor.offset - cursor.offset;
+        if taken > 0 {
+            let lines = file.data.get(..taken as usize).unwrap_or(&file.data);
+            self.text = Some(LogText::of(cursor.generation, cursor.offset, lines));
         }
         self.parts.extend(scanned.parts);
         self.rest = scanned.rest;

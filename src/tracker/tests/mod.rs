@@ -142,7 +142,7 @@ pub(super) fn part_of(path: &str, generation: u64, line: u64, kinds: Vec<(&str, 
 
 pub(super) fn read_of(path: &str, parts: Vec<LogPart>) -> LogRead {
     let size = parts.last().map_or(0, |part| part.cursor.offset);
-    LogRead { source: path.into(), size, exists: true, parts, rest: None, unread: 0, problems: Vec::new() }
+    LogRead { source: path.into(), size, exists: true, parts, rest: None, unread: 0, text: None, problems: Vec::new() }
 }
 
 /// One part of the one log, of worker ``.

@@ -367,6 +367,7 @@ fn log() -> impl Strategy<Value = LogRead> {
             parts,
             rest,
             unread,
+            text: None,
             problems,
         },
     )

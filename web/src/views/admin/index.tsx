@@ -65,7 +65,7 @@ function StreamTable({ asked, again }: Part<Streams>) {
                   Interval
                 </th>
                 <th scope="col" class="numeric">
-                  Queue
+                  Behind
                 </th>
                 <th scope="col" class="numeric">
                   Delivered
@@ -89,11 +89,11 @@ function StreamTable({ asked, again }: Part<Streams>) {
 }
 
 function Stream({ stream }: { stream: StreamRow }) {
-  const { principal, vms } = stream;
+  const { vms } = stream;
   return (
     <tr>
       <th scope="row">
-        <bdi>{principal.name || principal.id}</bdi> <span class="hint">{principal.kind.replaceAll('_', ' ')}</span>
+        <bdi>{stream.principal}</bdi> <span class="hint">{stream.kind.replaceAll('_', ' ')}</span>
       </th>
       <td>{stream.client}</td>
       <td>
@@ -101,7 +101,7 @@ function Stream({ stream }: { stream: StreamRow }) {
       </td>
       <td title={vms?.join(', ')}>{vms === null ? 'all it may see' : vms.length > 3 ? some(vms.length, 'VM') : vms.join(', ')}</td>
       <td class="numeric">{stream.interval} s</td>
-      <td class="numeric">{number(stream.queue)}</td>
+      <td class="numeric">{number(stream.behind)}</td>
       <td class="numeric">{number(stream.delivered)}</td>
       <td class="numeric">{number(stream.coalesced)}</td>
       <td>{stream.protocol}</td>
@@ -200,33 +200,20 @@ function Confirm({ key_: key, yes, no }: { key_: KeyRow; yes: () => void; no: ()
 
 function LimitTable({ asked, again }: Part<Limits>) {
   if (asked.state !== 'there') return <NotThere asked={asked} what="limits" again={again} />;
-  const { hits, recent } = asked.value;
-  const some_ = hits.filter((hit) => hit.count > 0);
+  const hit = asked.value.hits.filter(({ count }) => count > 0);
   return (
     <section class="panel" aria-labelledby="limits-title">
       <h2 id="limits-title">Limits hit</h2>
-      {some_.length === 0 ? (
+      {hit.length === 0 ? (
         <Empty>None since the gateway was started.</Empty>
       ) : (
         <ul class="plain" data-list="limits">
-          {some_.map((hit) => (
-            <li key={hit.kind}>
-              {hit.kind.replaceAll('_', ' ')}: {some(hit.count, 'time')}
+          {hit.map(({ limit, count }) => (
+            <li key={limit}>
+              {limit.replaceAll('_', ' ')}: {some(count, 'time')}
             </li>
           ))}
         </ul>
-      )}
-      {recent.length > 0 && (
-        <details>
-          <summary>The latest</summary>
-          <ul class="plain">
-            {recent.map((hit, i) => (
-              <li key={i}>
-                {time(hit.at)} {hit.kind.replaceAll('_', ' ')} <bdi>{hit.client}</bdi> <bdi>{hit.path ?? ''}</bdi>
-              </li>
-            ))}
-          </ul>
-        </details>
       )}
     </section>
   );
@@ -256,7 +243,7 @@ function LastReload({ asked, again }: Part<Reload>) {
           <dd>{last === null ? 'none since the start' : `${time(last.at)}: ${last.outcome}`}</dd>
         </div>
       </dl>
-      {last && last.changed.length > 0 && <p>Changed: {last.changed.join(', ')}</p>}
+      {last && last.needs_restart.length > 0 && <p>In force only after a restart: {last.needs_restart.join(', ')}</p>}
       {last && last.problems.length > 0 && (
         <ul class="troubles">
           {last.problems.map((problem) => (

@@ -4,13 +4,16 @@ import type { Seconds } from '../../model/types';
 
 export interface StreamRow {
   id: string;
-  principal: { kind: string; id: string; name: string };
+  principal: string;
+  /** What was shown: api_key, jwt, session or ticket. */
+  kind: string;
   client: string;
   opened_at: Seconds;
   /** Null: all that the credential sees. */
   vms: string[] | null;
   interval: number;
-  queue: number;
+  /** Commits that it has not taken yet. */
+  behind: number;
   delivered: number;
   coalesced: number;
   protocol: string;
@@ -34,12 +37,11 @@ export interface KeyRow {
 }
 
 export interface Limits {
-  hits: { kind: string; count: number }[];
-  recent: { at: Seconds; kind: string; client: string; path: string | null }[];
+  hits: { limit: string; count: number }[];
 }
 
 export interface Reload {
-  last: { at: Seconds; outcome: string; changed: string[]; problems: string[] } | null;
+  last: { at: Seconds; outcome: string; problems: string[]; needs_restart: string[] } | null;
   started_at: Seconds;
   version: string;
   certificate_expires_at: Seconds | null;
