@@ -1,4 +1,5 @@
-//! A real browser signs in by the link that `demo` prints and watches with its own `EventSource`.
+//! A real browser signs in by the link that `demo` prints and watches with its own `EventSource`, on the plain page. The
+//! dashboard has tests of its own in `web/e2e`.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,6 +29,7 @@ async fn a_browser_sees_the_whole_timeline_through_event_source_over_tls() {
     let browser = Browser::start().await;
     let gateway = Gateway::start_with(&vm(), TLS).await;
     browser.open(&gateway.login_url()).await;
+    browser.open(&gateway.url("/plain")).await;
     for stage in ["off", "starting", "ready", "running"] {
         browser.wait_for(Duration::from_secs(30), &told(stage)).await;
     }
@@ -49,7 +51,7 @@ async fn a_browser_sees_the_whole_timeline_through_event_source_over_tls() {
 async fn a_browser_without_a_session_is_told_that_it_is_signed_out() {
     let browser = Browser::start().await;
     let gateway = Gateway::start_with(&vm(), TLS).await;
-    browser.open(&gateway.url("/")).await;
+    browser.open(&gateway.url("/plain")).await;
     let state = "return document.getElementById('connection').textContent.includes('signed out')";
     browser.wait_for(Duration::from_secs(20), state).await;
     drop(browser);
@@ -74,7 +76,7 @@ async fn a_page_whose_grants_grew_while_it_was_away_begins_anew_and_has_the_comp
     served.restart().await;
 
     let browser = Browser::start().await;
-    browser.open(&served.url("/login?next=/")).await;
+    browser.open(&served.url("/login?next=/plain")).await;
     browser.type_into("#key", served.key()).await;
     browser.click("button[type=submit]").await;
     let completions = |vm: &str| {

@@ -51,8 +51,11 @@ async fn is_signed_in(browser: &Browser, gateway: &Gateway) -> bool {
 async fn g29_a_link_from_another_site_arrives_signed_in() {
     let browser = Browser::start().await;
     let gateway = Gateway::start_with(SIMULATED, TLS).await;
-    let links =
-        format!("<a id=page href='{}'>a</a> <a id=data href='{}'>b</a>", gateway.url("/"), gateway.url("/api/vms"));
+    let links = format!(
+        "<a id=page href='{}'>a</a> <a id=data href='{}'>b</a>",
+        gateway.url("/plain"),
+        gateway.url("/api/vms")
+    );
     let site = Site::elsewhere(&format!("<!doctype html>{links}")).await;
     browser.open(&gateway.login_url()).await;
 

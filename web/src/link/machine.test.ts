@@ -141,6 +141,14 @@ describe('the link to the gateway', () => {
     expect(lab.shown.state).toBe('live');
   });
 
+  it('shows nothing of before once the reader signed out', () => {
+    const lab = new Lab().live().do({ kind: 'signed-out' });
+    expect(lab.effects).toEqual([{ do: 'close' }, { do: 'deliver', events: [{ name: 'reset', data: { reason: 'grants_changed' } }] }]);
+    expect([lab.shown.state, lab.state.lastId, lab.state.view]).toEqual(['signed-out', null, null]);
+    lab.do({ kind: 'wake' });
+    expect(lab.effects).toEqual([{ do: 'open', lastId: null }]);
+  });
+
   it('says nothing more once it is stopped', () => {
     const lab = new Lab().live().do({ kind: 'stop' });
     expect(lab.did).toEqual(['close']);

@@ -55,6 +55,8 @@ export type Input =
   | { kind: 'tick' }
   /** The page is looked at again, the machine woke, the network is back, or somebody signed in. */
   | { kind: 'wake' }
+  /** The reader signed out: what was shown was for whoever was signed in. */
+  | { kind: 'signed-out' }
   | { kind: 'stop' };
 
 export type Effect =
@@ -97,6 +99,11 @@ export function step(state: LinkState, input: Input, now: number, chance: number
       return tick(state, now, chance);
     case 'wake':
       return wake(state, now, chance);
+    case 'signed-out': {
+      const nothing: StreamEvent = { name: 'reset', data: { reason: 'grants_changed' } };
+      const over: LinkState = { ...INITIAL, connection: { state: 'signed-out' } };
+      return [over, [{ do: 'close' }, { do: 'deliver', events: [nothing] }]];
+    }
     case 'stop':
       return [{ ...state, phase: 'ended' }, [{ do: 'close' }]];
   }

@@ -14,11 +14,14 @@ export interface Handlers<State, Batch> {
   batch: (batch: Batch) => void;
   /** Another tab wants a try at once. Asked of the tab that leads. */
   woken: () => void;
+  /** The reader signed out in another tab. Told the tab that leads. */
+  signedOut: () => void;
 }
 
 export interface Tabs<State, Batch> {
   send: (batch: Batch) => void;
   wake: () => void;
+  signedOut: () => void;
   close: () => void;
   /** Only to carry the types. */
   readonly _?: State;
@@ -28,13 +31,14 @@ type Message<State, Batch> =
   | { kind: 'hello'; from: string }
   | { kind: 'state'; to: string; state: State }
   | { kind: 'batch'; batch: Batch }
-  | { kind: 'wake' };
+  | { kind: 'wake' }
+  | { kind: 'signed-out' };
 
 export function openTabs<State, Batch>(handlers: Handlers<State, Batch>): Tabs<State, Batch> {
   // Neither is there without a secure origin: then each tab reads a stream of its own.
   if (!('locks' in navigator) || !('BroadcastChannel' in window)) {
     queueMicrotask(handlers.lead);
-    return { send: () => {}, wake: () => {}, close: () => {} };
+    return { send: () => {}, wake: () => {}, signedOut: () => {}, close: () => {} };
   }
   const me = crypto.randomUUID();
   const channel = new BroadcastChannel(NAME);
@@ -45,6 +49,7 @@ export function openTabs<State, Batch>(handlers: Handlers<State, Batch>): Tabs<S
     if (leads) {
       if (data.kind === 'hello') post({ kind: 'state', to: data.from, state: handlers.share() });
       if (data.kind === 'wake') handlers.woken();
+      if (data.kind === 'signed-out') handlers.signedOut();
     } else if (data.kind === 'state' && data.to === me) {
       knows = true;
       handlers.state(data.state);
@@ -69,6 +74,7 @@ export function openTabs<State, Batch>(handlers: Handlers<State, Batch>): Tabs<S
       if (leads) post({ kind: 'batch', batch });
     },
     wake: () => post({ kind: 'wake' }),
+    signedOut: () => post({ kind: 'signed-out' }),
     close: () => {
       released.abort();
       channel.close();

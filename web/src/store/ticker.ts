@@ -25,14 +25,14 @@ function arrange(): void {
   }
 }
 
-document.addEventListener('visibilitychange', arrange);
-
 /** Calls `listener` each second while somebody looks at the page. */
 export function onTick(listener: Listener): () => void {
+  if (listeners.size === 0) document.addEventListener('visibilitychange', arrange);
   listeners.add(listener);
   arrange();
   return () => {
     listeners.delete(listener);
+    if (listeners.size === 0) document.removeEventListener('visibilitychange', arrange);
     arrange();
   };
 }

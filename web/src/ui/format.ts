@@ -81,3 +81,7 @@ export const WHOSE_WORDS: Record<string, string> = {
   local: 'the gateway',
   client: 'this browser',
 };
+
+export function resultWord(success: boolean | null): 'passed' | 'failed' | 'unknown' {
+  return success === null ? 'unknown' : success ? 'passed' : 'failed';
+}

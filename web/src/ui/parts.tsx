@@ -5,7 +5,7 @@ import { useEffect, useRef } from 'preact/hooks';
 
 import type { Seconds, Stage, Trouble } from '../model/types';
 import { onTick } from '../store/ticker';
-import { duration, NONE, STAGE_WORDS, WHOSE_WORDS } from './format';
+import { duration, NONE, resultWord, STAGE_WORDS, WHOSE_WORDS } from './format';
 
 export function StageBadge({ stage }: { stage: Stage | null | undefined }) {
   const known = stage ?? 'off';
@@ -60,10 +60,6 @@ export function ResultMark({ success }: { success: boolean | null }) {
       <span aria-hidden="true">{success === true ? '✓' : success === false ? '✕' : '?'}</span> {word}
     </span>
   );
-}
-
-export function resultWord(success: boolean | null): 'passed' | 'failed' | 'unknown' {
-  return success === null ? 'unknown' : success ? 'passed' : 'failed';
 }
 
 /** Errors in force, each with where to look. */

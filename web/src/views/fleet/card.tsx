@@ -78,7 +78,7 @@ function Eta({ run }: { run: Run }) {
   const at = eta(run, now);
   return (
     <span class="eta" data-figure="eta">
-      {at === null ? 'end not foreseeable yet' : `about ${duration(at - now)} left`}
+      {at === null ? 'no estimate yet' : `about ${duration(at - now)} left`}
     </span>
   );
 }

@@ -2,7 +2,7 @@
 
 import { byName } from '../../model/derive';
 import type { TaskComplete, TaskRow } from '../../model/types';
-import { resultWord } from '../../ui/parts';
+import { resultWord } from '../../ui/format';
 
 /** A task that is over, wherever it was heard of. */
 export interface Task {
