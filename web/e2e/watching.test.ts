@@ -45,7 +45,7 @@ it('shows the whole timeline of a VM, its tasks and what came of them', async ()
   await card.getByRole('link', { name: 'waa-1' }).click();
   await page.waitForSelector('[data-table="tasks"]');
   expect(await page.locator('[data-table="tasks"] tbody tr').count()).toBe(30);
-  expect(await page.locator('[data-plot] canvas').count()).toBe(2);
+  await eventually('both plots', async () => (await page.locator('[data-plot] canvas').count()) === 2);
   await page.getByRole('button', { name: 'Score' }).click();
   expect(await page.locator('th[aria-sort="ascending"]').textContent()).toContain('Score');
   await page.fill('[aria-label="Search tasks"]', 'failed');

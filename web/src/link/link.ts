@@ -6,13 +6,12 @@
 import { EMPTY, reduce, type Fleet } from '../model/fleet';
 import type { StreamEvent } from '../model/types';
 import { INITIAL, SILENT_MS, step, type Connection, type Input, type LinkState } from './machine';
+import { untilFullSecond } from '../store/ticker';
 import { openStream } from './stream';
 import { openTabs, type Tabs } from './tabs';
 
 /** How often time is looked at, milliseconds. */
 const TICK_MS = 500;
-/** Events are applied together, this often at most. */
-const BATCH_MS = 1000;
 /** Events that may wait for it; then they are applied at once. */
 const MAX_WAITING = 2000;
 /** What was missed counts as told so long after the stream is back. */
@@ -152,7 +151,10 @@ export class Link {
     }
     if (before.connection !== state.connection || lostFor !== null) this.#flush(lostFor);
     else if (this.#waiting.length > MAX_WAITING || document.hidden) this.#flush();
-    else if (this.#waiting.length > 0) this.#flushing ??= window.setTimeout(() => this.#flush(), BATCH_MS);
+    else if (this.#waiting.length > 0) {
+      // When all that counts up changes too, so that there is one frame for both.
+      this.#flushing ??= window.setTimeout(() => this.#flush(), untilFullSecond());
+    }
   }
 
   /** Applies what waits and hands it on to the other tabs. */

@@ -165,8 +165,8 @@ function events(state: LinkState, got: readonly StreamEvent[], now: number): Ste
 }
 
 function reports(state: LinkState, stale: boolean, now: number): Connection {
-  if (!stale) return { state: 'live' };
   const { connection } = state;
+  if (!stale) return connection.state === 'live' ? connection : { state: 'live' };
   const goesOn = connection.state === 'stale' && connection.why === 'reports';
   return goesOn ? connection : { state: 'stale', why: 'reports', since: now };
 }

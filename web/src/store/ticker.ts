@@ -4,12 +4,19 @@ import { useEffect, useState } from 'preact/hooks';
 
 import type { Seconds } from '../model/types';
 
+/** Milliseconds to just behind the next full second: timers may be a little early, and would come twice. */
+export function untilFullSecond(): number {
+  return 1010 - (Date.now() % 1000);
+}
+
 type Listener = (now: Seconds) => void;
 
 const listeners = new Set<Listener>();
 let timer: number | undefined;
 
 function tick(): void {
+  // At the full second, when the link applies what came.
+  timer = window.setTimeout(tick, untilFullSecond());
   const now = Date.now() / 1000;
   for (const listener of listeners) listener(now);
 }
@@ -17,10 +24,9 @@ function tick(): void {
 function arrange(): void {
   const wanted = listeners.size > 0 && document.visibilityState === 'visible';
   if (wanted && timer === undefined) {
-    timer = window.setInterval(tick, 1000);
     tick();
   } else if (!wanted && timer !== undefined) {
-    window.clearInterval(timer);
+    window.clearTimeout(timer);
     timer = undefined;
   }
 }

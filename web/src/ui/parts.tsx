@@ -1,7 +1,7 @@
 // Small parts that several views are made of.
 
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 import type { Seconds, Stage, Trouble } from '../model/types';
 import { onTick } from '../store/ticker';
@@ -19,7 +19,8 @@ export function StageBadge({ stage }: { stage: Stage | null | undefined }) {
 /** Counts up from `since` without drawing anything else anew. */
 export function Age({ since, behind = '', title }: { since: Seconds | null | undefined; behind?: string; title?: string }) {
   const span = useRef<HTMLSpanElement>(null);
-  useEffect(() => {
+  // Before the frame in which it is drawn anew: an effect would make a second one.
+  useLayoutEffect(() => {
     const show = (now: Seconds) => {
       const text = since === null || since === undefined ? NONE : duration(now - since) + behind;
       if (span.current && span.current.textContent !== text) span.current.textContent = text;
