@@ -54,6 +54,7 @@ function Progress({ run, running }: { run: Run; running: boolean }) {
         </span>
         <span class="big" data-figure="rate" title="passed of those whose result is known">
           {percent(rate)}
+          {rate !== null && <span class="hint"> passed</span>}
         </span>
       </p>
       <Bar {...made} label="Tasks done" />
