@@ -16,6 +16,7 @@ mod problem;
 mod query;
 mod runs;
 mod sse;
+mod stages;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -98,6 +99,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/background-tasks", needs(EventsRead, get(poll::tasks)))
         .route("/api/probe-vm", needs(EventsRead, get(poll::probe)))
         .route("/api/vms", needs(EventsRead, get(vms::list)))
+        .route("/api/vms/{vm}/stages", needs(EventsRead, get(stages::of_vm)))
         .route("/api/vms/{vm}/log", needs(EventsRead, get(log::of_vm)))
         // What was.
         .route("/api/runs", needs(EventsRead, get(history::list)))

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{Extensions, HeaderMap, Method, Version, header};
+use axum::extract::{Request, State};
+use axum::http::{Method, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
@@ -25,19 +25,17 @@ pub(super) async fn open(
     State(state): State<ApiState>,
     Caller(principal): Caller,
     Pairs(pairs): Pairs,
-    method: Method,
-    headers: HeaderMap,
     client: Client,
-    version: Version,
-    extensions: Extensions,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let request = StreamRequest {
+    let (method, headers, extensions) = (request.method(), request.headers(), request.extensions());
+    let wanted = StreamRequest {
         vms: query::vms(&pairs)?,
         interval: query::interval(&pairs, state.default_interval)?,
-        last_event_id: query::last_event_id(&headers, &pairs),
+        last_event_id: query::last_event_id(headers, &pairs),
         client: format!("{} from {}", principal.name, client.ip),
         principal: principal.clone(),
-        via: Via { ip: client.ip, protocol: protocol(version) },
+        via: Via { ip: client.ip, protocol: protocol(request.version()) },
         cut: extensions.get::<Cut>().cloned(),
     };
     let head = [
@@ -46,7 +44,7 @@ pub(super) async fn open(
         (header::CACHE_CONTROL, "no-cache, no-transform"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    if method == Method::HEAD {
+    if *method == Method::HEAD {
         // The headers are all it asks for: no stream is opened only to be dropped. The body's length is not known.
         return Ok((head, Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())).into_response());
     }
@@ -54,10 +52,10 @@ pub(super) async fn open(
         Ok(slot) => slot,
         Err(problem) => return Ok(problem.into_response()),
     };
-    let body = Placed { body: state.hub.open(request)?, _slot: slot };
+    let body = Placed { body: state.hub.open(wanted)?, _slot: slot };
     // From here on the hub tells the stream of a revocation; one that came since the credential was looked at was not told.
     if state.edge.renewed(&principal, Timestamp::from(SystemTime::now())).is_none_or(|now| *now != *principal) {
-        note_over(&extensions);
+        note_over(extensions);
         return Err(ApiError::Unauthenticated);
     }
     Ok((head, Body::new(body)).into_response())

@@ -105,7 +105,7 @@ pub fn revoke_key(keys_file: &Path, id: &str, last: bool) -> Result<(), RevokeKe
         }
         Ok((after, ()))
     });
-    done.map_err(|line| kind(line))
+    done.map_err(kind)
 }
 
 /// Why a key was not revoked, each with one readable line.

@@ -45,6 +45,7 @@ fn view() -> VmView {
     VmView {
         stage: Stage::Running,
         stage_since: Timestamp(90.0),
+        stages: Vec::new(),
         reported_at: Timestamp(100.0),
         answered_at: Some(Timestamp(100.0)),
         reachable: true,

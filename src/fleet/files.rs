@@ -145,6 +145,7 @@ fn view_of(
     VmView {
         stage,
         stage_since,
+        stages: Vec::new(),
         reported_at: now,
         answered_at: Some(now),
         reachable: true,

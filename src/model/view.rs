@@ -28,6 +28,9 @@ pub struct VmView {
     pub stage: Stage,
     /// Since when, as observed.
     pub stage_since: Timestamp,
+    /// The latest stages and when each was reached, the present one last; at most 24.
+    #[serde(default)]
+    pub stages: Vec<(Stage, Timestamp)>,
     /// When the last report (failed or not) was made.
     pub reported_at: Timestamp,
     /// When the VM last answered.

@@ -26,6 +26,9 @@ const BOOT_PATIENCE: Duration = Duration::from_secs(300);
 /// Polls without a process for which `running` waits that the log is read to its end and its run closed.
 const PATIENCE_POLLS: u32 = 6;
 
+/// Stages that are remembered: two boots, or an hour of a VM that comes and goes every few minutes. Each commit carries them.
+const MAX_HISTORY: usize = 24;
+
 /// The state machine of the stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -33,6 +36,9 @@ pub(super) struct Machine {
     pub(super) stage: Option<Stage>,
     /// When `stage` was reached.
     pub(super) since: Timestamp,
+    /// The latest stages and when each was reached, the present one last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) history: Vec<(Stage, Timestamp)>,
     /// It has answered since it was last off or starting.
     answered: bool,
     /// Failed polls in a row that the power source does not explain, and when the first was.
@@ -87,6 +93,10 @@ impl Machine {
     pub(super) fn reach(&mut self, stage: Stage, now: Timestamp) {
         self.stage = Some(stage);
         self.since = now;
+        if self.history.len() >= MAX_HISTORY {
+            self.history.remove(0);
+        }
+        self.history.push((stage, now));
         match stage {
             Stage::Ready | Stage::Running | Stage::Complete => self.percent = 100.0,
             Stage::Off | Stage::Removed => self.percent = 0.0,

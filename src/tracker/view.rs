@@ -134,6 +134,7 @@ impl State {
         VmView {
             stage: machine.stage.unwrap_or(Stage::Unreachable),
             stage_since: if machine.stage.is_some() { machine.since } else { reported_at },
+            stages: machine.history.clone(),
             reported_at,
             answered_at: seen.answered_at,
             reachable: seen.reachable,

@@ -213,6 +213,10 @@ async fn everything_once(visitor: &mut Visitor) {
         assert!(status == 200 && body.lines().count() > 1, "{query}: {body}");
     }
     assert_eq!(visitor.ask("GET /api/vms/{vm}/log", "/api/vms/one/log", |it| it.bearer_auth(&admin)).await.0, 200);
+    assert_eq!(
+        visitor.ask("GET /api/vms/{vm}/stages", "/api/vms/one/stages", |it| it.bearer_auth(&admin)).await.0,
+        200
+    );
     let spare = visitor.key("metrics:read").await;
     let revoke = format!("/api/keys/{}/revoke", crate::support::id_of(&spare));
     assert_eq!(visitor.ask("POST /api/keys/{id}/revoke", &revoke, |it| it.bearer_auth(&admin)).await.0, 200);

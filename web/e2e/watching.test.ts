@@ -27,8 +27,21 @@ async function noteStages(page: Page, vm: string): Promise<void> {
 it('shows the whole timeline of a VM, its tasks and what came of them', async () => {
   const vm = `[[vm]]\nname = "waa-1"\ntransport = "simulated"\n[vm.simulated]\nspeed = "3"\nonce = true\nstarted = "${begins()}"\n`;
   const gateway = await Gateway.serve(() => `[poll]\ninterval = "1s"\nidle_interval = "1s"\n${vm}`);
-  const visitor = await Visitor.new();
+  const visitor = await Visitor.new({ permissions: ['notifications'] });
+  await visitor.context.addInitScript(() => {
+    const told: string[] = [];
+    class Notification {
+      static permission = 'granted';
+      static requestPermission = () => Promise.resolve('granted');
+      constructor(title: string) {
+        told.push(title);
+      }
+    }
+    Object.assign(window, { Notification, told });
+  });
   const page = await visitor.signedIn(gateway);
+  await page.getByRole('button', { name: 'Notify me' }).click();
+  await page.waitForSelector('button[aria-pressed="true"]');
   await noteStages(page, 'waa-1');
   const card = page.locator('[data-vm="waa-1"]');
   await page.waitForSelector('[data-vm="waa-1"][data-stage="running"]');
@@ -42,7 +55,13 @@ it('shows the whole timeline of a VM, its tasks and what came of them', async ()
   const seen = await page.evaluate(() => [...(window as unknown as { seen: Set<string> }).seen]);
   for (const stage of ['off', 'starting', 'ready', 'running', 'complete']) expect(seen).toContain(stage);
 
+  expect(await page.evaluate(() => (window as unknown as { told: string[] }).told)).toEqual(['waa-1: the run is over']);
+
+  // Who comes later sees where it has been all the same.
+  await page.reload();
+  await state(page, 'live');
   await card.getByRole('link', { name: 'waa-1' }).click();
+  await eventually('the stages of before', async () => (await page.locator('[data-stage-change]').count()) >= 4);
   await page.waitForSelector('[data-table="tasks"]');
   expect(await page.locator('[data-table="tasks"] tbody tr').count()).toBe(30);
   await eventually('both plots', async () => (await page.locator('[data-plot] canvas').count()) === 2);

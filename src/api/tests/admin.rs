@@ -93,13 +93,14 @@ async fn a_revocation_is_answered_as_it_went() {
     ] {
         let mut lab = Lab::new(vec![]).await;
         let router = lab.router.clone();
-        let answer = tokio::spawn(async move {
-            router.oneshot(request("POST", "/api/keys/abc/revoke", Some(admin()))).await.expect("never fails")
-        });
-        let asked = lab.revocations.recv().await.expect("it is asked for");
-        assert_eq!(asked.id, "abc");
-        asked.reply.send(outcome).expect("somebody waits");
-        let response = answer.await.expect("no panic");
+        let answered = async {
+            let asked = lab.revocations.recv().await.expect("it is asked for");
+            assert_eq!(asked.id, "abc");
+            asked.reply.send(outcome).expect("somebody waits");
+        };
+        let asks = router.oneshot(request("POST", "/api/keys/abc/revoke", Some(admin())));
+        let (response, ()) = tokio::join!(asks, answered);
+        let response = response.expect("a router does not fail");
         if status == 200 {
             assert_eq!(json(response).await["id"], "abc");
         } else {

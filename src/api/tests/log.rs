@@ -35,3 +35,13 @@ async fn a_log_of_a_vm_that_is_not_granted_is_that_of_none() {
     problem(lab.get("/api/vms/a/log?after=x").await, 400, "invalid_parameter").await;
     problem(lab.get("/api/vms/a/log?after=1&after=2").await, 400, "repeated_parameter").await;
 }
+
+#[tokio::test]
+async fn where_a_vm_has_been_is_told_as_far_as_it_is_remembered() {
+    let lab = Lab::new(vec![with_logs(), entry("b", None)]).await;
+    let stages = json!([{"stage": "running", "since": 1_767_348_000.0}]);
+    assert_eq!(lab.get_json("/api/vms/a/stages").await, json!({"vm": "a", "stages": stages}));
+    assert_eq!(lab.get_json("/api/vms/b/stages").await, json!({"vm": "b", "stages": []}));
+    let stranger = Some(principal(&["waa-*"]));
+    problem(lab.send(request("GET", "/api/vms/a/stages", stranger)).await, 404, "unknown_vm").await;
+}

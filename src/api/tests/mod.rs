@@ -197,6 +197,7 @@ fn view(stage: Stage, progress: Vec<ProgressView>) -> VmView {
     VmView {
         stage,
         stage_since: Timestamp(1_767_348_000.0),
+        stages: vec![(stage, Timestamp(1_767_348_000.0))],
         reported_at: Timestamp(1_767_348_060.5),
         answered_at: Some(Timestamp(1_767_348_060.5)),
         reachable: true,

@@ -79,6 +79,7 @@ fn view(stage: Stage) -> VmView {
     VmView {
         stage,
         stage_since: Timestamp(1.0),
+        stages: Vec::new(),
         reported_at: Timestamp(1.0),
         answered_at: None,
         reachable: true,

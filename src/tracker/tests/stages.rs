@@ -268,3 +268,20 @@ fn a_vm_that_is_on_but_never_answers_is_unreachable_in_the_end() {
     assert_eq!((stages[0], stages[4]), (Some(Stage::Starting), Some(Stage::Starting)));
     assert_eq!((stages[5], stages[7]), (Some(Stage::Unreachable), Some(Stage::Unreachable)));
 }
+
+#[test]
+fn the_latest_stages_are_remembered_and_no_more_of_them_than_fit() {
+    let mut lab = Lab::new();
+    let view = |lab: &Lab| lab.tracker.view().expect("a view");
+    lab.poll(ready(absent(), vec![]));
+    assert_eq!(view(&lab).stages, [(view(&lab).stage, view(&lab).stage_since)]);
+    for _ in 0..40 {
+        for _ in 0..4 {
+            lab.fail(NET, None);
+        }
+        lab.poll(ready(absent(), vec![]));
+    }
+    let stages = view(&lab).stages;
+    assert_eq!(stages.len(), 24);
+    assert!(stages.windows(2).all(|pair| pair[0].1 <= pair[1].1 && pair[0].0 != pair[1].0), "{stages:?}");
+}

@@ -4,6 +4,7 @@ import { inWords, series } from '../plots/series';
 import { pairs, sortedPairs, tally } from './runs/compare';
 import { compared, csv, found, sorted, type Task } from './shared/tasks';
 import { dependency } from './vm/facts';
+import { wholeHistory } from './vm/stages';
 import { appended, harmless, joined, MAX_CHARS } from './vm/text';
 
 function task(id: string, n: number, more: Partial<Task> = {}): Task {
@@ -93,6 +94,22 @@ describe('two runs compared', () => {
       [2, 'newly passed'],
       [3, 'only in B'],
     ]);
+  });
+});
+
+describe('the stages of a VM', () => {
+  it('are what the gateway remembers, and then what the page saw', () => {
+    const told = [
+      { stage: 'booting' as const, since: 1 },
+      { stage: 'ready' as const, since: 5 },
+    ];
+    const saw = [
+      { stage: 'ready' as const, from: null, at: 5 },
+      { stage: 'running' as const, from: 'ready' as const, at: 9 },
+    ];
+    expect(wholeHistory(told, saw).map((one) => `${one.stage} ${one.since}`)).toEqual(['booting 1', 'ready 5', 'running 9']);
+    expect(wholeHistory(told, [])).toEqual(told);
+    expect(wholeHistory([], saw)).toHaveLength(2);
   });
 });
 

@@ -8,12 +8,17 @@ import { Plots } from '../../plots/plot';
 import { to } from '../../shell/route';
 import { usePage, type Page } from '../../store/store';
 import { useNow } from '../../store/ticker';
-import { duration, number, percent, score, STAGE_WORDS, time } from '../../ui/format';
+import { useAsked } from '../../ui/fetch';
+import { duration, number, percent, score, time } from '../../ui/format';
 import { Age, Bar, Empty, StageBadge, Troubles } from '../../ui/parts';
 import { TaskTable } from '../shared/table';
 import { ofEvent } from '../shared/tasks';
 import { Facts } from './facts';
+import { wholeHistory, type Reached } from './stages';
 import { LogTail } from './log';
+
+/** Stages on the page, the latest. */
+const SHOWN_STAGES = 24;
 
 export function VmView({ name }: { name: string }) {
   const part = useCallback((page: Page) => page.fleet.vms.get(name), [name]);
@@ -31,7 +36,7 @@ export function VmView({ name }: { name: string }) {
     <div class="vm" data-vm={vm.name}>
       <Head vm={vm} />
       <Troubles errors={Object.values(vm.errors)} />
-      <Stages stages={vm.stages} />
+      <Stages vm={vm.name} stages={vm.stages} />
       {run ? <OfRun vm={vm} run={run} choose={choose} /> : <Empty>No run of this VM is known yet.</Empty>}
       <LogTail vm={vm.name} />
       {vm.status && <Facts status={vm.status} />}
@@ -72,23 +77,24 @@ function Head({ vm }: { vm: Vm }) {
   );
 }
 
-/** How long it was in each stage, as far as this page knows. */
-function Stages({ stages }: { stages: readonly StageChange[] }) {
+/** How long it was in each stage. */
+function Stages({ vm, stages }: { vm: string; stages: readonly StageChange[] }) {
   const now = useNow();
-  const shown = stages.slice(-12);
+  const asked = useAsked<{ stages: Reached[] }>(`/api/vms/${encodeURIComponent(vm)}/stages`);
+  const history = wholeHistory(asked.state === 'there' ? asked.value.stages : [], stages).slice(-SHOWN_STAGES);
   return (
     <section class="panel" aria-labelledby="stages-title">
       <h2 id="stages-title">Stages</h2>
       <ol class="stages">
-        {shown.map((change, i) => (
-          <li key={`${change.at}-${change.stage}`} data-stage-change={change.stage}>
-            <StageBadge stage={change.stage} />
-            <span>since {time(change.at)}</span>
-            <span class="hint">{duration((shown[i + 1]?.at ?? now) - change.at)}</span>
+        {history.map(({ stage, since }, i) => (
+          <li key={`${since}-${stage}`} data-stage-change={stage}>
+            <StageBadge stage={stage} />
+            <span>since {time(since)}</span>
+            <span class="hint">{duration((history[i + 1]?.since ?? now) - since)}</span>
           </li>
         ))}
       </ol>
-      <p class="hint">What was before this page was opened is not known here{stages[0]?.from ? `; before: ${STAGE_WORDS[stages[0].from]}` : ''}.</p>
+      {asked.state === 'refused' && <p class="hint">What was before this page was opened could not be had: {asked.why}</p>}
     </section>
   );
 }
