@@ -98,7 +98,7 @@ fn configuration(options: &DemoOptions, keys_file: &Path, started: f64) -> Strin
     let quoted = |path: &Path| format!("{:?}", path.display().to_string());
     let mut text = format!(
         "[server]\nlisten = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[tls]\nmode = \"{}\"\n[data]\ndir = {}\n\
-         [auth]\nkeys_file = {}\n[poll]\nidle_interval = \"5s\"\n[log]\nlevel = \"warn\"\n",
+         [auth]\nkeys_file = {}\n[poll]\ninterval = \"1s\"\nidle_interval = \"5s\"\n[log]\nlevel = \"warn\"\n",
         options.listen,
         if options.tls { "dev" } else { "off" },
         quoted(&options.data_dir),

@@ -53,7 +53,9 @@ it('compares two past runs task by task', async () => {
   await page.getByLabel('only what changed').check();
   await eventually('no pair that is the same', async () => (await page.locator('[data-change="same"]').count()) === 0);
   await page.goBack();
-  await page.waitForSelector('[data-table="runs"]');
+  await page.getByLabel('State').selectOption('ended');
+  const rows = page.locator('[data-table="runs"] tbody tr');
+  await eventually('only runs that are over', async () => (await rows.count()) > 0 && (await rows.filter({ hasText: 'goes on' }).count()) === 0);
   await page.locator('[data-table="runs"] tbody th a').first().click();
   await page.waitForSelector('[data-table="tasks"] tbody tr');
   await eventually('both plots', async () => (await page.locator('[data-plot] canvas').count()) === 2);

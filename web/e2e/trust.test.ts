@@ -39,6 +39,21 @@ it('leads to the login page, and back to the view that was asked for', async () 
   await state(page, 'live');
   expect(page.url()).toBe(gateway.url('#/vm/waa-1'));
 
+  // Another tab follows, and leaves with it. Who signs in there again is back in both.
+  const other = await visitor.page();
+  await other.goto(gateway.url('#/runs'));
+  await state(other, 'live');
+  await other.click('[data-action="sign-out"]');
+  await state(other, 'signed-out');
+  await state(page, 'signed-out');
+  expect(await page.locator('article[data-vm]').count()).toBe(0);
+  await other.click('[data-action="sign-in"]');
+  await other.waitForURL(/\/login\?next=/);
+  await fill(other, gateway.said.key);
+  await state(other, 'live');
+  expect(other.url()).toBe(gateway.url('#/runs'));
+  await state(page, 'live');
+
   await page.click('[data-action="sign-out"]');
   await state(page, 'signed-out');
   expect(await page.locator('[data-vm]').count(), 'what was shown was for whoever was signed in').toBe(0);

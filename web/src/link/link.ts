@@ -82,6 +82,7 @@ export class Link {
       },
       batch: (batch) => this.#take(batch),
       woken: () => this.#input({ kind: 'wake' }),
+      tick: () => this.#input({ kind: 'tick' }),
       signedOut: () => this.#input({ kind: 'signed-out' }),
     });
     this.#timer = window.setInterval(() => this.#tick(), TICK_MS);
@@ -123,6 +124,7 @@ export class Link {
     if (silent > SILENT_MS && this.#state.connection.state === 'live') {
       this.#follow({ ...this.#state, connection: { state: 'stale', why: 'silent', since: this.#heardAt } });
     }
+    if (this.#state.connection.state !== 'live' && document.visibilityState === 'visible') this.#tabs?.tick();
   }
 
   #input(input: Input): void {

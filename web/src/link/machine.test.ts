@@ -121,6 +121,7 @@ describe('the link to the gateway', () => {
       expect(lab.did).toEqual([]);
       lab.do({ kind: 'wake' });
       expect(lab.effects).toEqual([{ do: 'open', lastId: 'e-1.0' }]);
+      expect(lab.shown.state, 'it is not known any more').toBe('connecting');
     }
   });
 

@@ -186,6 +186,8 @@ function tick(state: LinkState, now: number, chance: number): Step {
 function wake(state: LinkState, now: number, chance: number): Step {
   const { connection } = state;
   const barred = state.phase === 'ended' && (connection.state === 'signed-out' || connection.state === 'not-allowed');
-  if (state.phase === 'waiting' || barred) return open({ ...state, tries: 0 }, now);
+  // Who has just signed in must not be told by another tab that nobody is.
+  if (barred) return open({ ...state, tries: 0, connection: { state: 'connecting' } }, now);
+  if (state.phase === 'waiting') return open({ ...state, tries: 0 }, now);
   return tick(state, now, chance);
 }

@@ -14,6 +14,8 @@ export interface Handlers<State, Batch> {
   batch: (batch: Batch) => void;
   /** Another tab wants a try at once. Asked of the tab that leads. */
   woken: () => void;
+  /** A tab that is looked at wants time to be looked at: browsers hold the timers back of one that is not. Asked of the tab that leads. */
+  tick: () => void;
   /** The reader signed out in another tab. Told the tab that leads. */
   signedOut: () => void;
 }
@@ -21,6 +23,7 @@ export interface Handlers<State, Batch> {
 export interface Tabs<State, Batch> {
   send: (batch: Batch) => void;
   wake: () => void;
+  tick: () => void;
   signedOut: () => void;
   close: () => void;
   /** Only to carry the types. */
@@ -32,13 +35,14 @@ type Message<State, Batch> =
   | { kind: 'state'; to: string; state: State }
   | { kind: 'batch'; batch: Batch }
   | { kind: 'wake' }
+  | { kind: 'tick' }
   | { kind: 'signed-out' };
 
 export function openTabs<State, Batch>(handlers: Handlers<State, Batch>): Tabs<State, Batch> {
   // Neither is there without a secure origin: then each tab reads a stream of its own.
   if (!('locks' in navigator) || !('BroadcastChannel' in window)) {
     queueMicrotask(handlers.lead);
-    return { send: () => {}, wake: () => {}, signedOut: () => {}, close: () => {} };
+    return { send: () => {}, wake: () => {}, tick: () => {}, signedOut: () => {}, close: () => {} };
   }
   const me = crypto.randomUUID();
   const channel = new BroadcastChannel(NAME);
@@ -49,6 +53,7 @@ export function openTabs<State, Batch>(handlers: Handlers<State, Batch>): Tabs<S
     if (leads) {
       if (data.kind === 'hello') post({ kind: 'state', to: data.from, state: handlers.share() });
       if (data.kind === 'wake') handlers.woken();
+      if (data.kind === 'tick') handlers.tick();
       if (data.kind === 'signed-out') handlers.signedOut();
     } else if (data.kind === 'state' && data.to === me) {
       knows = true;
@@ -74,6 +79,7 @@ export function openTabs<State, Batch>(handlers: Handlers<State, Batch>): Tabs<S
       if (leads) post({ kind: 'batch', batch });
     },
     wake: () => post({ kind: 'wake' }),
+    tick: () => post({ kind: 'tick' }),
     signedOut: () => post({ kind: 'signed-out' }),
     close: () => {
       released.abort();

@@ -1,12 +1,13 @@
 // Past runs, a page after the other; two of them can be compared.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 
 import { passRate } from '../../model/derive';
 import type { RunRow } from '../../model/types';
 import { to } from '../../shell/route';
 import { usePage, type Page } from '../../store/store';
 import { ask, refusal, type Asked } from '../../ui/fetch';
+import { useFollowing } from '../../ui/following';
 import { duration, number, percent, score, time } from '../../ui/format';
 import { Bar, Empty } from '../../ui/parts';
 import { NotThere } from './refused';
@@ -24,9 +25,6 @@ interface Wanted {
   vm: string;
   state: '' | 'open' | 'ended';
 }
-
-/** After a run began or ended the list is asked for again, this often at most; milliseconds. */
-const AGAIN_MS = 3000;
 
 const vmsOf = (page: Page) => page.fleet.vms;
 
@@ -113,27 +111,9 @@ function useRuns(wanted: Wanted) {
   }, [wanted.vm, wanted.state]);
   const more = () => setPage({ cursor: next, at: Date.now() });
   const again = () => setPage({ cursor: null, at: Date.now() });
-  useFollowing(runs.length <= LIMIT, again);
+  // Who looks at older ones keeps them.
+  useFollowing(usePage(runsMark), runs.length <= LIMIT, again);
   return { runs, next, asked, more, again };
-}
-
-/** Calls `again` after a run began or ended, `AGAIN_MS` later: what happens meanwhile is in it too. */
-function useFollowing(follows: boolean, again: () => void): void {
-  const mark = usePage(runsMark);
-  const seen = useRef(mark);
-  const timer = useRef<number | undefined>(undefined);
-  const latest = useRef({ follows, again, mark });
-  latest.current = { follows, again, mark };
-  useEffect(() => {
-    if (mark === seen.current || timer.current !== undefined) return;
-    timer.current = window.setTimeout(() => {
-      timer.current = undefined;
-      seen.current = latest.current.mark;
-      // Who looks at older ones keeps them.
-      if (latest.current.follows) latest.current.again();
-    }, AGAIN_MS);
-  }, [mark]);
-  useEffect(() => () => window.clearTimeout(timer.current), []);
 }
 
 function Filters({ wanted, change }: { wanted: Wanted; change: (wanted: Wanted) => void }) {

@@ -1,10 +1,12 @@
 // One run out of the history.
 
-import { useState } from 'preact/hooks';
+import { useCallback, useState } from 'preact/hooks';
 
 import { passRate } from '../../model/derive';
 import { Plots } from '../../plots/plot';
 import { to } from '../../shell/route';
+import { usePage, type Page } from '../../store/store';
+import { useFollowing } from '../../ui/following';
 import { duration, number, percent, score, time } from '../../ui/format';
 import { Bar } from '../../ui/parts';
 import { TaskTable } from '../shared/table';
@@ -15,11 +17,23 @@ import { NotThere } from './refused';
 export function RunView({ run }: { run: string }) {
   const [again, setAgain] = useState(0);
   const asked = useWholeRun(run, again);
+  const open = asked.state === 'there' && asked.value.run.state === 'open';
+  const mark = usePage(useCallback((page: Page) => markOf(page, run), [run]));
+  useFollowing(mark, open, () => setAgain(again + 1));
   if (asked.state !== 'there') return <NotThere asked={asked} what={`run ${run}`} again={() => setAgain(again + 1)} />;
-  return <Whole whole={asked.value} refresh={() => setAgain(again + 1)} />;
+  return <Whole whole={asked.value} />;
 }
 
-function Whole({ whole: { run, tasks, cut }, refresh }: { whole: WholeRun; refresh: () => void }) {
+/** Another number whenever the stream tells of a task of this run, or of its end. */
+function markOf(page: Page, id: string): number {
+  for (const vm of page.fleet.vms.values()) {
+    const run = vm.runs.find((one) => one.run === id);
+    if (run) return 2 * run.tasks.length + (run.ended === null ? 0 : 1);
+  }
+  return 0;
+}
+
+function Whole({ whole: { run, tasks, cut } }: { whole: WholeRun }) {
   const csv = `/api/runs/${encodeURIComponent(run.run)}?format=csv`;
   return (
     <div data-run={run.run}>
@@ -33,11 +47,6 @@ function Whole({ whole: { run, tasks, cut }, refresh }: { whole: WholeRun; refre
         <nav aria-label="Of this run">
           <a href={csv}>CSV</a>
           <a href={`/api/runs/${encodeURIComponent(run.run)}?format=jsonl`}>JSON lines</a>
-          {run.state === 'open' && (
-            <button type="button" class="small" onClick={refresh}>
-              Load anew
-            </button>
-          )}
         </nav>
       </header>
       <section class="panel" aria-label="Summary">
