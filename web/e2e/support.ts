@@ -102,6 +102,11 @@ export class Gateway {
     await this.#end('SIGKILL');
   }
 
+  /** Stops it in its tracks, its connections open; `on`: lets it go on. */
+  pause(on = false): void {
+    this.#child?.kill(on ? 'SIGCONT' : 'SIGSTOP');
+  }
+
   async stop(): Promise<void> {
     await this.#end('SIGTERM');
     rmSync(this.dir, { recursive: true, force: true });

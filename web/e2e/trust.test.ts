@@ -61,6 +61,22 @@ it('leads to the login page, and back to the view that was asked for', async () 
   await gateway.stop();
 });
 
+it('says that it hears nothing while the connection is open and silent', async () => {
+  const gateway = await Gateway.demo('--vms', '1');
+  const visitor = await Visitor.new();
+  const page = await visitor.signedIn(gateway);
+  await page.waitForSelector('article[data-vm="demo-1"]');
+  gateway.pause();
+  await state(page, 'stale');
+  expect(await page.locator('#connection [role=status]').textContent()).toBe('no word from the gateway');
+  await state(page, 'reconnecting');
+  gateway.pause(true);
+  await state(page, 'live');
+  await page.waitForSelector('[data-notice]');
+  await visitor.close();
+  await gateway.stop();
+});
+
 it('says so when the credential may not read events', async () => {
   const gateway = await Gateway.serve(() => SIMULATED);
   const key = await gateway.newKey('scraper', 'metrics:read');
