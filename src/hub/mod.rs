@@ -22,6 +22,7 @@ mod snapshot;
 mod state;
 mod stream;
 mod view;
+mod vms;
 mod who;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 pub use cell::{Cut, EndReason};
 pub use lag::Lag;
 pub use stream::StreamBody;
+pub use vms::VmEntry;
 pub use who::{OpenStream, Via};
 
 use std::fmt;
@@ -49,7 +51,7 @@ use self::stream::Phase;
 use self::view::View;
 use crate::event::{Position, ResetReason};
 use crate::journal::{Committed, Journal};
-use crate::model::{Demand, LogTails, Principal, Scope, Timestamp, VmFacts, VmGrant, VmId, VmName, VmView};
+use crate::model::{Demand, Principal, Scope, Timestamp, VmName};
 use crate::telemetry::HubMetrics;
 
 /// How often the hub looks at what time alone changes, unless the heartbeat is more frequent.
@@ -123,25 +125,6 @@ pub enum OpenError {
     /// As many streams are open as this replica takes.
     #[error("too many streams are open")]
     TooManyStreams,
-}
-
-/// One VM as the hub knows it.
-#[derive(Clone, Debug)]
-pub struct VmEntry {
-    /// Its name.
-    pub vm: VmName,
-    /// Its identity.
-    pub vm_id: VmId,
-    /// What the configuration says of it.
-    pub facts: Arc<VmFacts>,
-    /// What the polls say; `None` before the first report.
-    pub view: Option<Arc<VmView>>,
-    /// The newest lines of its logs.
-    pub logs: LogTails,
-    /// The poll interval in force, seconds.
-    pub interval: f64,
-    /// No report came for three intervals, and for 15 s, or none since this process started.
-    pub stale: bool,
 }
 
 /// The fan-out.
@@ -238,31 +221,6 @@ impl Hub {
         let hub = Arc::clone(self);
         let (position, end) = (Position::START, EndReason::ClientGone);
         Ok(StreamBody { hub, cell, view, client, lane, flags: 0, phase, position, seen: Vec::new(), end })
-    }
-
-    /// The VMs that `grant` allows, by name.
-    pub fn vms(&self, grant: &VmGrant) -> Vec<VmEntry> {
-        let state = self.state();
-        let seen = state.vms().filter(|slot| grant.allows(&slot.vm));
-        let mut entries: Vec<_> = seen
-            .map(|slot| VmEntry {
-                vm: slot.vm.clone(),
-                vm_id: slot.vm_id.clone(),
-                facts: Arc::clone(&slot.facts),
-                view: slot.view.clone(),
-                logs: slot.logs.clone(),
-                interval: slot.interval,
-                stale: slot.stale,
-            })
-            .collect();
-        drop(state);
-        entries.sort_by(|a, b| a.vm.cmp(&b.vm));
-        entries
-    }
-
-    /// Whether `vm` is known and `grant` allows it.
-    pub fn has_vm(&self, grant: &VmGrant, vm: &VmName) -> bool {
-        grant.allows(vm) && self.state().vms().any(|slot| slot.vm == *vm)
     }
 
     /// What the open streams want; a new value at most every 50 ms.
