@@ -1,6 +1,6 @@
 // A person watches a fleet from before it is switched on until its benchmark is over.
 
-import { copyFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Page } from 'playwright-core';
@@ -99,6 +99,23 @@ it('says what was missed while the gateway was gone, and goes on', async () => {
   await notice.getByRole('button').click();
   expect(await page.locator('[data-notice]').count()).toBe(0);
   expect(await page.locator('article[data-vm]').count()).toBe(2);
+  await visitor.close();
+  await gateway.stop();
+});
+
+it('shows all anew when the gateway cannot go on from where the page was, and says so', async () => {
+  const gateway = await Gateway.demo('--speed', '3', '--vms', '2');
+  const visitor = await Visitor.new();
+  const page = await visitor.signedIn(gateway);
+  await page.waitForSelector('[data-stage="running"]');
+  await gateway.kill();
+  await state(page, 'reconnecting');
+  // As an operator who begins with an empty journal.
+  for (const file of readdirSync(gateway.dir).filter((name) => name.startsWith('journal.db'))) rmSync(join(gateway.dir, file));
+  await gateway.start();
+  await state(page, 'live');
+  await page.waitForSelector('[data-notice="anew"]');
+  await eventually('both cards', async () => (await page.locator('article[data-vm]').count()) === 2);
   await visitor.close();
   await gateway.stop();
 });
