@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Gateway, Process, SIMULATED, Scheme, plain};
+use crate::support::{Gateway, Process, SIMULATED, Scheme, eventually, plain};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g46_g64_open_streams_are_ended_by_us_each_with_its_own_retry_and_the_process_is_over_in_time() {
@@ -38,6 +38,10 @@ async fn g46_g64_a_draining_gateway_is_not_ready_and_takes_no_new_stream() {
     let mut stream = gateway.stream("interval=1").await;
     stream.next().await.expect("connected");
     gateway.signal_stop().await;
+    // The signal is taken, and a moment later acted on.
+    let ready =
+        async || plain().get(gateway.admin_url("/readyz")).send().await.is_ok_and(|answer| answer.status() == 200);
+    eventually(Duration::from_secs(5), || async { !ready().await }).await;
     // Until the listener closes, what still gets in is told to go elsewhere.
     let answer = gateway.try_get("/api/benchmark-sse").await;
     assert!(answer.is_none_or(|status| status == 503), "{answer:?}");
