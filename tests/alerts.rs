@@ -64,7 +64,10 @@ const fn case(
 /// Up, and in a run that is open, at one step.
 const UP: (&str, &str) = (r#"gatewatch_vm_up{job="gatewatch",instance="a",vm="v"}"#, "1x60");
 const DOWN: (&str, &str) = (r#"gatewatch_vm_up{job="gatewatch",instance="a",vm="v"}"#, "1 0x60");
-const FRESH: (&str, &str) = (r#"gatewatch_vm_stale{job="gatewatch",instance="a",vm="v"}"#, "0x60");
+const FLICKERS: (&str, &str) =
+    (r#"gatewatch_vm_up{job="gatewatch",instance="a",vm="v"}"#, "1x13 0 1x13 0 1x13 0 1x13 0 1x4");
+const HANGS: (&str, &str) =
+    (r#"gatewatch_vm_stale{job="gatewatch",instance="a",vm="v"}"#, "0 1 1 0 1 1 0 1 1 0 1 1 0 1 1 0 1 1 0 1");
 const OFF: (&str, &str) = (r#"gatewatch_vm_stage{job="gatewatch",instance="a",vm="v",stage="off"}"#, "1x60");
 const OPEN: (&str, &str) = (r#"gatewatch_run_open{job="gatewatch",instance="a",vm="v",log="l"}"#, "1x60");
 const CLOSED: (&str, &str) =
@@ -76,9 +79,17 @@ const NOT_AFTER: &str = r#"gatewatch_tls_certificate_not_after_seconds{job="gate
 const CASES: &[Case] = &[
     case("GatewatchDown", 5, &[(r#"up{job="gatewatch"}"#, "1 0x10")], &[(r#"up{job="other"}"#, "1 0x10")]),
     case("GatewatchNotReady", 5, &[("gatewatch_ready", "1 0x10")], &[("gatewatch_ready", "1 0 0 1x10")]),
-    case("GatewatchVmUnreachable", 8, &[DOWN, FRESH], &[DOWN, FRESH, OFF]),
-    case("GatewatchRunStalled", 45, &[UP, OPEN, CLOSED, STEP], &[UP, OPEN, CLOSED, STEPS]),
-    case("GatewatchPollsStale", 5, &[("gatewatch_vms_stale", "0 2x10")], &[("gatewatch_vms_stale", "0 2 2 0x10")]),
+    // Its polls hang: between two of them it is stale for a while.
+    case("GatewatchVmUnreachable", 8, &[DOWN, HANGS], &[DOWN, HANGS, OFF]),
+    // A poll that is lost now and then does not begin the wait anew.
+    case("GatewatchRunStalled", 45, &[FLICKERS, OPEN, CLOSED, STEP], &[UP, OPEN, CLOSED, STEPS]),
+    // Where every poll fails they end all the same.
+    case(
+        "GatewatchPollsStale",
+        12,
+        &[UP, ("gatewatch_polls_total{job=\"gatewatch\",instance=\"a\",outcome=\"ok\"}", "0+4x3 12x20")],
+        &[DOWN, HANGS, ("gatewatch_polls_total{job=\"gatewatch\",instance=\"a\",outcome=\"network\"}", "0+1x20")],
+    ),
     case(
         "GatewatchPollsSlow",
         20,

@@ -104,8 +104,11 @@ impl App {
         let runtime_dir = probe::runtime_dir()?;
         let replica = replica_name();
         let (traces, export) = super::traces::open(&config.trace, &replica, &metrics.traces)?.unzip();
-        let listener = Listener::bind(config.server.listen)?;
-        let admin_listener = config.admin.listen.map(Listener::bind).transpose()?;
+        let listener = Listener::bind_soon(config.server.listen).await?;
+        let admin_listener = match config.admin.listen {
+            Some(address) => Some(Listener::bind_soon(address).await?),
+            None => None,
+        };
 
         let readiness = Readiness::new();
         let tasks = Tasks::new(&readiness);

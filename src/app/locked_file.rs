@@ -26,7 +26,7 @@ pub(super) fn change<T>(path: &Path, change: impl FnOnce(&str) -> Result<(String
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         found => found.map_err(at)?,
     };
-    let _lock = lock(&real).map_err(at)?;
+    let _lock = lock(&real).map_err(|error| format!("{}: {error}", lock_of(&real).display()))?;
     let (before, metadata) = match File::open(&real) {
         Err(error) if error.kind() == ErrorKind::NotFound => (String::new(), None),
         opened => {
@@ -50,10 +50,8 @@ pub(super) fn change<T>(path: &Path, change: impl FnOnce(&str) -> Result<(String
 
 /// Held until it is dropped. The lock is a file of its own: the one it guards is another file after each change.
 fn lock(path: &Path) -> io::Result<File> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    let lock = path.with_file_name(name);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(lock)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(lock_of(path))?;
+    belong(&file, path)?;
     let (done, locked) = mpsc::sync_channel(1);
     // In a thread of its own, because the kernel knows no time limit for it. One that comes too late lets go at once.
     std::thread::spawn(move || {
@@ -64,6 +62,22 @@ fn lock(path: &Path) -> io::Result<File> {
         Ok(outcome) => outcome.map_err(io::Error::from),
         Err(_) => Err(io::Error::new(ErrorKind::TimedOut, "another process is changing it for too long")),
     }
+}
+
+fn lock_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    path.with_file_name(name)
+}
+
+/// Gives `lock` to the owner of what it guards: who may change that must be able to lock it, also after root made the lock.
+fn belong(lock: &File, path: &Path) -> io::Result<()> {
+    let Ok(guarded) = fs::metadata(path) else { return Ok(()) };
+    let is = lock.metadata()?;
+    if (is.uid(), is.gid()) != (guarded.uid(), guarded.gid()) && rustix::process::geteuid().is_root() {
+        std::os::unix::fs::fchown(lock, Some(guarded.uid()), Some(guarded.gid()))?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str, before: Option<&fs::Metadata>) -> io::Result<()> {
@@ -114,6 +128,20 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         assert!(change(&path, append).unwrap_err().contains("chmod 600"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "xx");
+    }
+
+    #[test]
+    fn whoever_may_change_the_file_may_lock_it_even_after_root_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        fs::write(&path, "one").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(10001), Some(10001)).unwrap();
+        }
+        change(&path, |_| Ok(("two".to_owned(), ()))).unwrap();
+        let owner = |path: &std::path::Path| fs::metadata(path).map(|of| (of.uid(), of.gid())).unwrap();
+        assert_eq!(owner(&dir.path().join("keys.lock")), owner(&path));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::tls_rustls::RustlsAcceptor;
+use tokio::time::Instant;
 
 use super::accept::{CountedTls, Gate};
 use super::caps::ConnectionCaps;
@@ -28,6 +29,10 @@ const H2_TAKEN_BACK: usize = 20;
 /// connection.
 const H2_BROKEN: usize = 128;
 
+/// How long an address that is in use is waited for, and how often it is tried.
+const FREE_WITHIN: Duration = Duration::from_secs(2);
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// A bound socket that does not serve yet.
 #[derive(Debug)]
 pub struct Listener {
@@ -47,6 +52,23 @@ impl Listener {
             Ok(Self { socket, local })
         };
         bind().map_err(|error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))
+    }
+
+    /// As [`Listener::bind`], but waits up to two seconds for an address that is in use: after a kill a child that was just
+    /// being started may hold the old listener for the moment until its own program begins.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or is still in use by then.
+    pub async fn bind_soon(addr: SocketAddr) -> io::Result<Self> {
+        let until = Instant::now() + FREE_WITHIN;
+        loop {
+            match Self::bind(addr) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                bound => return bound,
+            }
+        }
     }
 
     /// The address bound, with its real port.

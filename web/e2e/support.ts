@@ -35,6 +35,10 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
+/** Those that run: a test that fails leaves its own to whoever ends the file. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
 /** A `gatewatch demo` or `gatewatch serve` that ends with the test. */
 export class Gateway {
   #child: ChildProcess | undefined;
@@ -75,6 +79,8 @@ export class Gateway {
   async start(): Promise<void> {
     const child = spawn(BINARY, this.args, { cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     child.stderr.on('data', (bytes: Buffer) => {
       this.#log = (this.#log + bytes.toString()).slice(-100_000);
     });
@@ -183,6 +189,7 @@ function browser(): Promise<Browser> {
 export async function closeBrowser(): Promise<void> {
   await (await shared)?.close();
   shared = undefined;
+  running.forEach((child) => child.kill('SIGKILL'));
 }
 
 /** A visitor with an empty profile: what it asked for and what it complained about. */

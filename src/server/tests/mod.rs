@@ -25,6 +25,7 @@ use crate::model::Peer;
 use crate::telemetry::{Metrics, ServerMetrics};
 
 mod accept_errors;
+mod binding;
 mod by_hand;
 mod certificates;
 mod dev_certificate;
