@@ -5,7 +5,7 @@ CARGO ?= cargo
 # one of their own on loopback.
 # docker-cli is a package of its own from Debian 13 on; a name with `?` is passed over where there is none. That of prometheus
 # (`!`) is stopped again: it would take port 9090 on every address.
-TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal procps curl chromium chromium-driver \
+TEST_PACKAGES = openssh-server openssh-client docker.io docker-cli? python3-minimal python3-venv procps curl chromium chromium-driver \
 	haproxy sslscan testssl.sh slowhttptest openssl systemd mandoc zsh fish mmdebstrap docker-compose docker-buildx? \
 	prometheus!
 BUILD_PACKAGES = gcc libc6-dev make
@@ -147,3 +147,4 @@ install-run:
 install-test:
 	@docker/check-rust "$(CARGO)" fmt clippy
 	@docker/install-packages "$(TEST_PACKAGES)"
+	@docker/install-nats-server

@@ -219,6 +219,7 @@ impl Fleet {
             vm_id: id(vm),
             lease_rev: 0,
             n: number,
+            follows: 0,
             cursors: Vec::new(),
             tracker_state: "{}".into(),
             events: vec![told],

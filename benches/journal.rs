@@ -106,6 +106,7 @@ impl Vm {
             vm_id: self.id.clone(),
             lease_rev: 0,
             n: self.n,
+            follows: 0,
             cursors: vec![LogCursor::start("/tmp/waa_benchmark.log")],
             tracker_state: "s".repeat(STATE).into(),
             events,

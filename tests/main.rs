@@ -32,6 +32,7 @@ mod lab_run;
 mod layering;
 mod limits;
 mod metrics;
+mod nats_journal;
 mod openapi;
 mod pages;
 mod polling_routes;

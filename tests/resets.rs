@@ -45,6 +45,7 @@ async fn fill(dir: &Path, at: Timestamp, vms: &[&str], events: usize, together: 
             vm_id: VmId::from_journal(vm),
             lease_rev: 0,
             n: 1,
+            follows: 0,
             cursors: Vec::new(),
             tracker_state: "{}".into(),
             events: (ids.len()..events.min(ids.len() + together)).map(event).collect(),

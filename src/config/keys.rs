@@ -50,20 +50,13 @@ pub(super) struct Key {
     pub(super) default: Default,
     /// For people: one sentence or two.
     pub(super) meaning: &'static str,
-    /// This version knows the key but does not act on it: only its default is accepted, so that nobody believes in a
-    /// protection that is not there.
-    pub(super) later: bool,
     /// Its value is never printed, and its variable may also name a file (`..._FILE`).
     pub(super) secret: bool,
 }
 
 impl Key {
     pub(super) const fn new(path: &'static str, kind: Kind, default: Default, meaning: &'static str) -> Self {
-        Self { path, kind, default, meaning, later: false, secret: false }
-    }
-
-    pub(super) const fn later(self) -> Self {
-        Self { later: true, ..self }
+        Self { path, kind, default, meaning, secret: false }
     }
 
     pub(super) const fn secret(self) -> Self {

@@ -186,20 +186,39 @@ keys! { KEYS:
 
     JOURNAL_KIND = Key::new("journal.kind", Kind::OneOf(JournalKind::WORDS), Default::Text("embedded"),
         "`embedded`: a SQLite file of this process's own. `memory`: gone when gatewatch stops; VMs' logs are read anew at \
-         the next start. `jetstream` is not in this version.");
+         the next start. `jetstream`: a stream of NATS, which several replicas share.");
     JOURNAL_PATH = Key::new("journal.path", Kind::Path, Default::None,
-        "The SQLite file of `embedded`, on a local disk. Not written: `journal.db` in `data.dir`.");
+        "The SQLite file of `embedded`, on a local disk; of `jetstream` this replica's copy of the stream, which is made \
+         anew whenever it is missing. Not written: `journal.db` or `mirror.db` in `data.dir`.");
     JOURNAL_KEEP_FOR = Key::new("journal.keep_for", Kind::Duration { min: 7 * 86_400, max: 3650 * 86_400 },
         Default::Text("30d"),
-        "How long events can be resumed from and runs are listed (`embedded`). The latest run of each log is kept \
-         however old it is.");
+        "How long events can be resumed from and runs are listed (not `memory`). The latest run of each log is kept \
+         however old it is. The same for every replica.");
     JOURNAL_KEEP_EVENTS = Key::new("journal.keep_events", Kind::Integer { min: 100_000, max: 1_000_000_000 },
         Default::Integer(1_000_000),
-        "How many events are kept (`embedded`): of more the oldest are removed, but none younger than seven days.");
+        "How many events are kept (not `memory`): of more the oldest are removed, but none younger than seven days. The \
+         same for every replica.");
     JOURNAL_SERVERS = Key::new("journal.servers", Kind::List { of: "NATS URL", max: 16 }, Default::List(&[]),
-        "The NATS servers of `jetstream`. A secret, as URLs may carry a password.").later().secret();
+        "The NATS servers of `jetstream`, such as `tls://nats-1.example.org:4222`: version 2.11 or newer, with JetStream. \
+         A secret, as URLs may carry a password.").secret();
     JOURNAL_FLEET = Key::new("journal.fleet", Kind::Text("name"), Default::None,
-        "The fleet's name in `jetstream`: replicas of one name are one fleet.").later();
+        "The fleet's name in `jetstream`: replicas of one name are one fleet. It names the stream `gatewatch-FLEET`, the \
+         buckets and the subjects below `gatewatch.FLEET`.");
+    JOURNAL_REPLICAS = Key::new("journal.replicas", Kind::Integer { min: 1, max: 5 }, Default::Integer(3),
+        "On how many NATS servers the stream and the buckets are kept, when they are made. With 1 an acknowledged commit \
+         is as safe as that server's disk: set its `sync_interval` to `always`.");
+    JOURNAL_CA = Key::new("journal.ca", Kind::Path, Default::None,
+        "The CA that the certificates of the NATS servers are checked against. Not written: those of the system.");
+    JOURNAL_CERT = Key::new("journal.cert", Kind::Path, Default::None,
+        "A certificate that the NATS servers are shown; PEM.");
+    JOURNAL_KEY = Key::new("journal.key", Kind::Path, Default::None,
+        "The private key of `cert`.");
+    JOURNAL_CREDENTIALS = Key::new("journal.credentials", Kind::Path, Default::None,
+        "A NATS credentials file: a JWT and the seed of its nkey.");
+    JOURNAL_NKEY = Key::new("journal.nkey", Kind::Text("nkey seed"), Default::None,
+        "The seed of a NATS user's nkey, instead of credentials. Better given by a file than written here.").secret();
+    JOURNAL_TOKEN = Key::new("journal.token", Kind::Text("token"), Default::None,
+        "A NATS token, instead of credentials. Better given by a file than written here.").secret();
 
     LOG_FORMAT = Key::new("log.format", Kind::OneOf(LogFormat::WORDS), Default::Text("text"),
         "Lines for people or for machines.");

@@ -13,6 +13,7 @@ mod dialect;
 mod environment;
 mod files;
 mod issue;
+mod journal;
 mod keys;
 mod keys_edit;
 mod keys_file;
@@ -55,8 +56,9 @@ pub use reference::reference;
 pub use simulated::{SimulatedConfig, SimulatedDialect};
 pub use types::{
     Access, AdminConfig, AuthConfig, CertificateFiles, Config, CorsConfig, DataConfig, FilesConfig, ForwardedHeader,
-    JournalConfig, JournalKind, JwtConfig, JwtKeys, LimitsConfig, LogConfig, LogFormat, LogLevel, PollConfig,
-    ProxyConfig, ProxyProtocol, Register, ServerConfig, TlsConfig, TlsMode, TlsVersion, TraceConfig, TraceHeader,
+    JournalConfig, JournalKind, JwtConfig, JwtKeys, LimitsConfig, LogConfig, LogFormat, LogLevel, NatsConfig,
+    NatsCredentials, PollConfig, ProxyConfig, ProxyProtocol, Register, ServerConfig, TlsConfig, TlsMode, TlsVersion,
+    TraceConfig, TraceHeader,
 };
 pub use url::HttpUrl;
 pub use vm::{HostKeyPolicy, LogDialect, SshConfig, Transport, VmConfig};

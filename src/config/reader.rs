@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::issue::{ConfigErrors, ConfigIssue, Issues, Place, plain};
 use super::keys::{Key, Schema};
 use super::table::Table;
-use super::tree::{self, Node, Spot, Value};
+use super::tree::{self, Node, Spot};
 use super::{Env, environment, unknown};
 
 /// One text being read.
@@ -121,17 +121,6 @@ impl<'a> Reader<'a> {
 }
 
 impl Document {
-    /// The node at a path without lists, if it is written.
-    pub(super) fn find(&self, path: &str) -> Option<&Node> {
-        let (sections, leaf) = path.rsplit_once('.').unwrap_or(("", path));
-        let mut map = &self.0;
-        for section in sections.split('.').filter(|section| !section.is_empty()) {
-            let Value::Table(inner) = &map.get(section)?.value else { return None };
-            map = inner;
-        }
-        map.get(leaf)
-    }
-
     /// What stands in no section.
     pub(super) fn top<'r>(&'r self, reader: &'r Reader<'r>) -> Table<'r> {
         Table::root(reader, &self.0)

@@ -24,8 +24,6 @@ itself.
   commas there. A `GATEWATCH__` variable that names no key is a mistake.
 - The variable of a key marked *secret* may also end in `_FILE` and name a file that holds the value. Secrets are never
   printed.
-- A key marked *not in this version* is known, but only its default is accepted: a protection that is not there is
-  never believed to be.
 
 What must hold between keys is checked too: VM names are unique; `poll.idle_interval` is not less than `poll.interval`;
 `limits.burst` is not less than `limits.requests_per_second`; certificates, private keys, key files and known hosts are
@@ -90,9 +88,6 @@ fn meaning_of(key: &Key) -> String {
     let mut meaning = key.meaning.replace('|', "\\|");
     if key.secret {
         meaning.push_str(" *Secret.*");
-    }
-    if key.later {
-        meaning.push_str(" *Not in this version.*");
     }
     meaning
 }

@@ -2,31 +2,21 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 
-use super::issue::plain;
-use super::keys::{Default, Key};
 use super::listed::*;
 use super::reader::{Document, Reader};
 use super::rules::is_loopback;
 use super::table::Table;
-use super::tree::{Node, Value};
 use super::types::*;
 use super::vm::Trust;
 use super::{HostKeyPolicy, VmConfig, rules};
-use crate::model::{Secret, VmName};
+use crate::model::VmName;
 
 /// How many VMs one configuration may have.
 const MAX_VMS: usize = 10_000;
 
 /// Reads everything. Mistakes are collected by `reader`, so what is returned counts only if there were none.
 pub(super) fn read(document: &Document, reader: &Reader<'_>) -> Option<Config> {
-    let config = read_all(document, reader);
-    refuse_later(document, reader);
-    config
-}
-
-fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
     let table = |name: &str| document.table(reader, name);
     let listen = table("server").parsed(&SERVER_LISTEN, rules::address);
     if listen.is_none() && !reader.has_issue_of(SERVER_LISTEN.path) {
@@ -43,7 +33,7 @@ fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
         cors: CorsConfig { origins: table("cors").list(&CORS_ORIGINS, rules::origin) },
         auth: super::auth::read(&table("auth"), listen),
         poll: poll(&table("poll")),
-        journal: journal(&table("journal"), &data.dir),
+        journal: super::journal::read(&table("journal"), &data.dir),
         log: log(&table("log")),
         trace: super::trace::read(&table("trace")),
         vms: vms(&document.entries(reader, "vm"), &files),
@@ -58,38 +48,6 @@ fn read_all(document: &Document, reader: &Reader<'_>) -> Option<Config> {
         table("register").warn(&REGISTER_ENABLED, "there is no [[vm]], and none can be registered: nothing is watched");
     }
     Some(config)
-}
-
-/// Keys that this version knows but does not act on: only their default is accepted.
-fn refuse_later(document: &Document, reader: &Reader<'_>) {
-    let later = CONFIG.keys.iter().filter(|key| key.later && !key.path.contains("[]"));
-    for key in later {
-        let Some(node) = document.find(key.path) else { continue };
-        if is_default(key, node) || reader.has_issue_of(key.path) {
-            continue;
-        }
-        let only = match key.default {
-            Default::Text(text) => format!("only \"{text}\""),
-            Default::Integer(number) => format!("only {number}"),
-            _ => "leave it out".to_owned(),
-        };
-        let shown = match &node.value {
-            Value::Text(text) if !key.secret => format!("\"{}\" is ", plain(text)),
-            Value::Integer(Some(number)) => format!("{number} is "),
-            _ => "is ".to_owned(),
-        };
-        reader.at(&node.at, key.path, format!("{shown}not in this version ({only})"));
-    }
-}
-
-fn is_default(key: &Key, node: &Node) -> bool {
-    match (&node.value, key.default) {
-        (Value::Text(text), Default::Text(default)) => text == default,
-        (Value::Text(text), Default::None) => text.is_empty(),
-        (Value::Integer(number), Default::Integer(default)) => *number == Some(default.into()),
-        (Value::List(items), Default::List(default)) => items.is_empty() && default.is_empty(),
-        _ => false,
-    }
 }
 
 fn admin(table: &Table<'_>, server: Option<SocketAddr>) -> AdminConfig {
@@ -161,21 +119,6 @@ fn poll(table: &Table<'_>) -> PollConfig {
         table.refuse(&POLL_IDLE_INTERVAL, message);
     }
     poll
-}
-
-fn journal(table: &Table<'_>, data_dir: &Path) -> JournalConfig {
-    let kind = table.word(&JOURNAL_KIND, JournalKind::from_word, JournalKind::Embedded);
-    if kind == JournalKind::Jetstream {
-        table.refuse(&JOURNAL_KIND, "\"jetstream\" is not in this version (only \"embedded\" and \"memory\")");
-    }
-    JournalConfig {
-        kind,
-        path: table.path(&JOURNAL_PATH).unwrap_or_else(|| data_dir.join("journal.db")),
-        keep_for: table.duration(&JOURNAL_KEEP_FOR),
-        keep_events: table.integer(&JOURNAL_KEEP_EVENTS),
-        servers: table.list(&JOURNAL_SERVERS, |text| rules::line(text).map(Secret::new)),
-        fleet: table.parsed(&JOURNAL_FLEET, rules::cloud_name),
-    }
 }
 
 fn log(table: &Table<'_>) -> LogConfig {

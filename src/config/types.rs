@@ -259,18 +259,44 @@ pub struct PollConfig {
 /// `[journal]`.
 #[derive(Clone, Debug)]
 pub struct JournalConfig {
-    /// Which; never `Jetstream` in this version.
+    /// Which.
     pub kind: JournalKind,
-    /// File of `Embedded`.
+    /// File of `Embedded`, mirror of `Jetstream`.
     pub path: PathBuf,
-    /// How long `Embedded` keeps events, at least 7 days.
+    /// How long events are kept, at least 7 days; not by `Memory`.
     pub keep_for: Duration,
-    /// How many events `Embedded` keeps, as far as they are older than 7 days.
+    /// How many events are kept, as far as they are older than 7 days; not by `Memory`.
     pub keep_events: u64,
-    /// Servers of `Jetstream`.
-    pub servers: Vec<crate::model::Secret>,
-    /// Fleet of `Jetstream`.
-    pub fleet: Option<String>,
+    /// Where `Jetstream` is; `None` for every other kind.
+    pub nats: Option<NatsConfig>,
+}
+
+/// The NATS servers of a journal of kind `Jetstream`, and what is kept there.
+#[derive(Clone, Debug)]
+pub struct NatsConfig {
+    /// URLs, which may carry a password. At least one.
+    pub servers: Vec<Secret>,
+    /// What stream, buckets and subjects are named after.
+    pub fleet: String,
+    /// On how many servers they are kept, 1 to 5.
+    pub replicas: usize,
+    /// What the servers' certificates are checked against; `None`: the system's CAs.
+    pub ca: Option<PathBuf>,
+    /// What the servers are shown.
+    pub certificate: Option<CertificateFiles>,
+    /// How gatewatch says who it is, beside what the URLs say.
+    pub credentials: Option<NatsCredentials>,
+}
+
+/// What a NATS server lets a client in for.
+#[derive(Clone, Debug)]
+pub enum NatsCredentials {
+    /// A file of a JWT and a seed.
+    File(PathBuf),
+    /// The seed of an nkey.
+    Nkey(Secret),
+    /// A token.
+    Token(Secret),
 }
 
 words! {

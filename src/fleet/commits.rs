@@ -19,8 +19,19 @@ pub(super) struct Identity {
     pub(super) facts: Arc<VmFacts>,
 }
 
-/// One commit for one step: its durable events and what they leave behind. `n` counts this VM's commits.
-pub(super) fn commit_of(who: &Identity, step: Step, n: u64, now: Timestamp) -> Commit {
+/// Where a commit stands among those of its VM.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// The lease under which it is made; 0 where there are none.
+    pub(super) lease_rev: u64,
+    /// Counts this VM's commits.
+    pub(super) n: u64,
+    /// The sequence of the one before it.
+    pub(super) follows: u64,
+}
+
+/// One commit for one step: its durable events and what they leave behind.
+pub(super) fn commit_of(who: &Identity, step: Step, place: Place, now: Timestamp) -> Commit {
     let events = step
         .changes
         .iter()
@@ -28,8 +39,9 @@ pub(super) fn commit_of(who: &Identity, step: Step, n: u64, now: Timestamp) -> C
         .collect();
     Commit {
         vm_id: who.vm_id.clone(),
-        lease_rev: 0,
-        n,
+        lease_rev: place.lease_rev,
+        n: place.n,
+        follows: place.follows,
         cursors: step.cursors,
         tracker_state: step.state.into_boxed_str(),
         events,
@@ -37,11 +49,12 @@ pub(super) fn commit_of(who: &Identity, step: Step, n: u64, now: Timestamp) -> C
 }
 
 /// A commit without events that says where `tracker` stands.
-pub(super) fn checkpoint_of(who: &Identity, tracker: &Tracker, n: u64) -> Commit {
+pub(super) fn checkpoint_of(who: &Identity, tracker: &Tracker, place: Place) -> Commit {
     Commit {
         vm_id: who.vm_id.clone(),
-        lease_rev: 0,
-        n,
+        lease_rev: place.lease_rev,
+        n: place.n,
+        follows: place.follows,
         cursors: tracker.cursors(),
         tracker_state: tracker.state_json().into_boxed_str(),
         events: Vec::new(),
@@ -79,7 +92,7 @@ pub(super) fn difference<T: PartialEq + Clone>(
 mod tests {
     use std::sync::Arc;
 
-    use super::{Identity, commit_of, difference};
+    use super::{Identity, Place, commit_of, difference};
     use crate::journal::{Journal, MemoryJournal, MemoryJournalConfig};
     use crate::model::{
         FactKind, LogCursor, LogFact, LogPart, LogRead, Observation, ProcessCheck, ProcessSeen, Report, Timestamp,
@@ -148,7 +161,7 @@ mod tests {
             };
             for step in tracker.apply(&report, Timestamp(1000.0 + poll as f64)) {
                 n += 1;
-                let commit = commit_of(&who, step, n, Timestamp(1.0));
+                let commit = commit_of(&who, step, Place { n, ..Place::default() }, Timestamp(1.0));
                 assert!(journal.commit(commit).await.is_ok(), "commit {n}");
             }
         }

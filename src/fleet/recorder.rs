@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::checkpoint::{bytes_read, is_due};
-use super::commits::{Identity, checkpoint_of, commit_of};
+use super::commits::{Identity, Place, checkpoint_of, commit_of};
 use crate::event::Position;
 use crate::journal::{Commit, Journal, JournalError, LastCommit};
 use crate::lifecycle::Backoff;
@@ -189,6 +189,11 @@ impl Recorder {
         }
     }
 
+    /// The place of the next commit.
+    fn next(&self) -> Place {
+        Place { lease_rev: 0, n: self.n + 1, follows: self.after.seq }
+    }
+
     fn in_doubt(&self) -> bool {
         self.away.as_ref().is_some_and(|away| away.doubt)
     }
@@ -206,7 +211,7 @@ impl Recorder {
         let mut commits = !steps.is_empty();
         let committed = self.commit_all(before, steps, now).await?;
         if committed && is_due(&self.saved, &self.tracker.cursors(), self.saved_at.elapsed()) {
-            let checkpoint = checkpoint_of(&self.who, &self.tracker, self.n + 1);
+            let checkpoint = checkpoint_of(&self.who, &self.tracker, self.next());
             self.commit(checkpoint).await;
             commits = true;
         }
@@ -237,7 +242,7 @@ impl Recorder {
     async fn commit_all(&mut self, before: Tracker, steps: Vec<Step>, now: Timestamp) -> Result<bool, Unreadable> {
         let mut reached: Option<Box<str>> = None;
         for step in steps {
-            let commit = commit_of(&self.who, step, self.n + 1, now);
+            let commit = commit_of(&self.who, step, self.next(), now);
             let state = commit.tracker_state.clone();
             if !self.commit(commit).await {
                 self.tracker = match reached {

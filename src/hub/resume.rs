@@ -1,6 +1,7 @@
 //! Going on from an id, and catching up: the same thing (SEMANTICS 5).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,17 +34,19 @@ impl StreamBody {
     /// Whether `from` can be gone on from, as far as that is known without reading.
     pub(super) fn check(&mut self, from: Position) -> Phase {
         let Bounds { floor, announced, .. } = self.hub.journal.bounds();
+        let journal = Arc::clone(&self.hub.journal);
         let (tail, ring) = {
             let state = self.hub.state();
             (state.tail, state.ring.floor())
         };
-        if from > tail && from.seq > announced {
-            Phase::Begin(Some(ResetReason::Ahead))
-        } else if from > tail {
+        if from > tail {
             let mut tail = self.hub.tail_moved.subscribe();
-            let reached =
-                async move { timeout(AHEAD, tail.wait_for(|tail| *tail >= from)).await.is_ok_and(|r| r.is_ok()) };
-            Phase::Waiting(from, reached.boxed())
+            let reached = async move {
+                // Another replica may have given it just now.
+                (from.seq <= announced || from.seq <= journal.announced().await)
+                    && tail.wait_for(|tail| *tail >= from).await.is_ok()
+            };
+            Phase::Waiting(from, async move { timeout(AHEAD, reached).await.unwrap_or(false) }.boxed())
         } else if from < floor {
             Phase::Begin(Some(ResetReason::Pruned))
         } else if from >= ring {

@@ -5,6 +5,7 @@
 
 mod embedded;
 mod history;
+mod jetstream;
 mod live;
 mod memory;
 mod record;
@@ -12,13 +13,18 @@ mod store;
 
 pub use embedded::{EmbeddedConfig, EmbeddedJournal};
 pub use history::{MAX_RUNS_PAGE, RunPage, RunQuery, RunSummary};
+pub use jetstream::{
+    Engine, EngineError, Follower, ImportError, Imported, JetstreamConfig, JetstreamError, JetstreamJournal, Names,
+    import,
+};
 pub use live::{LiveReceiver, LiveReport, LiveSender, live_bus};
 pub use memory::{MemoryJournal, MemoryJournalConfig};
 pub use store::{OpenError, ReadOnlyJournal, Retention};
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::broadcast;
 
 use crate::event::{DurableEvent, Epoch, Position};
@@ -44,6 +50,9 @@ pub struct Commit {
     pub lease_rev: u64,
     /// Counts this VM's commits; with `lease_rev` it tells a retried commit from another one.
     pub n: u64,
+    /// The sequence of this VM's commit before this one, 0 for its first. A journal that several processes write takes
+    /// the commit only if that is still the VM's last; one that this process alone writes does not look at it.
+    pub follows: u64,
     /// How far each log is read.
     pub cursors: Vec<LogCursor>,
     /// The tracker's state behind these events, as JSON.
@@ -116,6 +125,10 @@ pub enum JournalError {
     /// The position asked for is no longer kept.
     #[error("the position is pruned")]
     Pruned,
+    /// Another commit stands where this one was to go: whoever made it holds the VM, or made it earlier and lost the
+    /// answer. To be gone on from, after a look at who holds the VM.
+    #[error("another commit of this VM came first")]
+    Superseded,
     /// The record was written by a program that is too new for this one: not to be retried.
     #[error("the record is of version {0}; this program reads versions up to {max}", max = RECORD_VERSION + 1)]
     Version(u32),
@@ -139,7 +152,12 @@ pub trait Journal: Send + Sync + 'static {
     /// The last commit of a VM: where its next poll goes on.
     fn last_commit<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<LastCommit>, JournalError>>;
 
-    /// Appends `commit`; when it returns, the tail has it and it will not be lost.
+    /// The last commit of a VM that is known here without asking anybody: what a replica that does not poll it can tell.
+    fn last_known<'a>(&'a self, vm_id: &'a VmId) -> BoxFuture<'a, Result<Option<LastCommit>, JournalError>> {
+        self.last_commit(vm_id)
+    }
+
+    /// Appends `commit`; when it returns it will not be lost, and the tail has it or is about to.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, JournalError>>;
 
     /// Every commit from now on. A receiver that lags reads what it missed with [`Journal::read`].
@@ -147,6 +165,11 @@ pub trait Journal: Send + Sync + 'static {
 
     /// From where to where [`Journal::read`] answers now.
     fn bounds(&self) -> Bounds;
+
+    /// [`Bounds::announced`], asked of the engine itself: an id that another replica gave just now is at most that.
+    fn announced(&self) -> BoxFuture<'_, u64> {
+        ready(self.bounds().announced).boxed()
+    }
 
     /// How many durable events stand after `after`, counting no further than `cap`.
     fn count_after(&self, after: Position, cap: usize) -> BoxFuture<'_, Result<usize, JournalError>>;

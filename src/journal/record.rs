@@ -1,9 +1,10 @@
-//! How large a commit's record is, and the epoch that stands before ids: what every store shares. Pure.
+//! How large a commit's record is, the epoch that stands before ids, the identity behind a name: what every store shares.
 
 use rand::distr::{Alphanumeric, SampleString as _};
 
 use super::{Commit, JournalError, MAX_RECORD_BYTES};
 use crate::event::{DurableEvent, Epoch};
+use crate::model::VmId;
 
 /// Length of an epoch, in characters of `[0-9A-Za-z]`.
 const EPOCH_CHARS: usize = 10;
@@ -12,6 +13,11 @@ const EPOCH_CHARS: usize = 10;
 pub(super) fn new_epoch() -> Epoch {
     let epoch = Alphanumeric.sample_string(&mut rand::rng(), EPOCH_CHARS);
     Epoch::new(&epoch).expect("letters and digits, fewer than 24, are an epoch")
+}
+
+/// An identity that no VM had before.
+pub(super) fn new_vm_id() -> VmId {
+    VmId::from_journal(&format!("{:016x}", rand::random::<u64>()))
 }
 
 /// Refuses a commit whose record is over [`MAX_RECORD_BYTES`].

@@ -90,7 +90,8 @@ impl BareHub {
         let events = numbers.map(event).collect();
         let n = self.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let vm_id = self.vm_id.clone();
-        let commit = Commit { vm_id, lease_rev: 0, n, cursors: Vec::new(), tracker_state: "{}".into(), events };
+        let commit =
+            Commit { vm_id, lease_rev: 0, n, follows: 0, cursors: Vec::new(), tracker_state: "{}".into(), events };
         let committed = self.journal.commit(commit).await.expect("the journal commits");
         let position = committed.events.last().expect("at least one").position;
         EventId { epoch: self.journal.epoch().clone(), position }.to_string()

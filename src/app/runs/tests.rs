@@ -46,7 +46,7 @@ async fn journal() -> MemoryJournal {
         started("b", "r2", 1_767_352_000.0),
     ];
     let vm_id = VmId::from_journal("a");
-    let commit = Commit { vm_id, lease_rev: 0, n: 1, cursors: vec![], tracker_state: "{}".into(), events };
+    let commit = Commit { vm_id, lease_rev: 0, n: 1, follows: 0, cursors: vec![], tracker_state: "{}".into(), events };
     journal.commit(commit).await.expect("it fits");
     journal
 }

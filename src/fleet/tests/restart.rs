@@ -91,7 +91,7 @@ async fn a_vm_whose_state_cannot_be_read_is_announced_and_neither_polled_nor_wri
     let vm_id: VmId = journal.inner.vm_id(&name("a")).await.unwrap();
     let newer = "{\"v\":99,\"state\":{}}";
     let (cursors, events) = (Vec::new(), Vec::new());
-    let commit = Commit { vm_id, lease_rev: 0, n: 7, cursors, tracker_state: newer.into(), events };
+    let commit = Commit { vm_id, lease_rev: 0, n: 7, follows: 0, cursors, tracker_state: newer.into(), events };
     journal.commit(commit).await.expect("taken");
     let mut lab = Lab::new(&journal);
     lab.fleet.add(running("a", "")).expect("watched");

@@ -160,8 +160,15 @@ fn reached(vm: &str, to: Stage) -> DurableEvent {
 }
 
 async fn commit(journal: &dyn Journal, vm: &str, events: Vec<DurableEvent>) -> Committed {
-    let commit =
-        Commit { vm_id: vm_id(vm), lease_rev: 0, n: 0, cursors: Vec::new(), tracker_state: "{}".into(), events };
+    let commit = Commit {
+        vm_id: vm_id(vm),
+        lease_rev: 0,
+        n: 0,
+        follows: 0,
+        cursors: Vec::new(),
+        tracker_state: "{}".into(),
+        events,
+    };
     journal.commit(commit).await.expect("committed")
 }
 

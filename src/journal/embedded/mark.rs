@@ -16,10 +16,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::lock::beside;
 use crate::event::Epoch;
 use crate::journal::record;
-use crate::journal::store::{Head, OpenError, create_private, expect_mark, head, mark_made};
+use crate::journal::store::{Head, OpenError, beside, create_private, expect_mark, head, mark_made};
 
 /// Digits of the sequence and of the time, so that they are replaced in place: a full disk cannot stop that.
 const DIGITS: usize = 20;

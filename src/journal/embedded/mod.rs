@@ -4,7 +4,7 @@
 //! the tail sends is sent after that, by the same thread, so the tail's order is the order of sequences and whoever heard
 //! of a commit can read it.
 
-mod lock;
+mod links;
 mod mark;
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use self::lock::{Lock, behind_links};
+use self::links::behind_links;
 use self::writer::{Request, Writer};
-use super::store::{self, Head, OpenError, Pool, Retention};
+use super::store::{self, FileKind, Head, Lock, OpenError, Pool, Retention};
 use super::{
     Bounds, Commit, Committed, Journal, JournalError, LastCommit, Page, RunPage, RunQuery, RunSummary, TAIL_CAPACITY,
     record,
@@ -61,7 +61,7 @@ impl EmbeddedJournal {
         let EmbeddedConfig { path, retention } = config;
         let path = behind_links(&path)?;
         let lock = Lock::take(&path)?;
-        let connection = store::open(&path)?;
+        let connection = store::open(&path, FileKind::Journal)?;
         let io = |error: &dyn std::fmt::Display| OpenError::Io(path.clone(), error.to_string());
         let (head, mark) = mark::settle(&path, &connection).map_err(|error| error.of(&path))?;
         let pool = Pool::open(path.clone())?;
@@ -127,18 +127,13 @@ impl EmbeddedJournal {
     }
 }
 
-/// An identity that no VM had before.
-fn new_vm_id() -> VmId {
-    VmId::from_journal(&format!("{:016x}", rand::random::<u64>()))
-}
-
 impl Journal for EmbeddedJournal {
     fn epoch(&self) -> &Epoch {
         &self.epoch
     }
 
     fn vm_id<'a>(&'a self, vm: &'a VmName) -> BoxFuture<'a, Result<VmId, JournalError>> {
-        self.ask(|reply| Request::VmId { vm: vm.clone(), fresh: new_vm_id(), reply }).boxed()
+        self.ask(|reply| Request::VmId { vm: vm.clone(), fresh: record::new_vm_id(), reply }).boxed()
     }
 
     fn vms(&self) -> BoxFuture<'_, Result<Vec<(VmName, VmId)>, JournalError>> {

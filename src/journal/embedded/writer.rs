@@ -8,10 +8,9 @@ use std::time::{Instant, SystemTime};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::lock::Lock;
 use super::mark::Mark;
 use crate::event::Epoch;
-use crate::journal::store::{self, Pruned, Retention};
+use crate::journal::store::{self, Lock, Pruned, Retention};
 use crate::journal::{Bounds, Commit, Committed, JournalError, LastCommit, MAX_RECORD_BYTES};
 use crate::model::{Timestamp, VmId, VmName};
 use crate::telemetry::JournalMetrics;

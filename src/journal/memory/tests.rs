@@ -41,6 +41,7 @@ fn commit(vm: &str, events: Vec<DurableEvent>) -> Commit {
         vm_id: VmId::from_journal(vm),
         lease_rev: 0,
         n: 1,
+        follows: 0,
         cursors: vec![LogCursor::start("/l")],
         tracker_state: "{}".into(),
         events,

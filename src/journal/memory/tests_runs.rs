@@ -34,7 +34,7 @@ fn status(vm: &str) -> DurableEvent {
 
 fn put(journal: &MemoryJournal, events: Vec<DurableEvent>) {
     let vm_id = VmId::from_journal("any");
-    let commit = Commit { vm_id, lease_rev: 0, n: 1, cursors: vec![], tracker_state: "{}".into(), events };
+    let commit = Commit { vm_id, lease_rev: 0, n: 1, follows: 0, cursors: vec![], tracker_state: "{}".into(), events };
     now(journal.commit(commit)).expect("it fits");
 }
 

@@ -67,7 +67,7 @@ impl Pool {
         self.run(|connection| super::vms(connection)).boxed()
     }
 
-    pub(super) fn last_commit(&self, vm_id: &VmId) -> Answer<'_, Option<LastCommit>> {
+    pub(in crate::journal) fn last_commit(&self, vm_id: &VmId) -> Answer<'_, Option<LastCommit>> {
         let vm_id = vm_id.clone();
         self.run(move |connection| super::last_commit(connection, &vm_id)).boxed()
     }

@@ -12,7 +12,7 @@ use crate::event::{DurableEvent, EventKind, Position};
 use crate::journal::{
     Commit, JournalError, LastCommit, MAX_RUNS_PAGE, Page, RECORD_VERSION, RunPage, RunQuery, RunSummary, StoredEvent,
 };
-use crate::model::{RunId, VmId, VmName};
+use crate::model::{RunId, Timestamp, VmId, VmName};
 
 /// Runs looked at for one page: a grant is no index.
 const RUNS_LOOKED_AT: usize = 4 * MAX_RUNS_PAGE;
@@ -75,6 +75,21 @@ pub(in crate::journal) fn read(
         .query_map(params![Place::from(after), Place::from(upto), one_more(limit)], event)?
         .collect::<Result<Vec<_>, _>>()?;
     Ok(page(events, limit))
+}
+
+/// Events after `after`, before the floor too, each with the time at which it was committed.
+pub(in crate::journal) fn read_with_times(
+    connection: &Connection,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<(StoredEvent, Timestamp)>, JournalError> {
+    let sql = "SELECT place, kind, vm, vm_id, run, data, at FROM events WHERE place > ?1 ORDER BY place LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![Place::from(after), limit], |row| {
+        Ok((Arc::unwrap_or_clone(event(row)?), Timestamp(row.get(6)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// How many events stand after `after`: two look-ups, however many there are.
@@ -158,8 +173,15 @@ pub(in crate::journal) fn last_commit(
         return Err(JournalError::Version(u32::try_from(v).unwrap_or(u32::MAX)));
     }
     let cursors = serde_json::from_str(&cursors).map_err(|error| JournalError::Store(error.to_string().into()))?;
-    let commit =
-        Commit { vm_id: vm_id.clone(), lease_rev, n, cursors, tracker_state: state.into(), events: Vec::new() };
+    let commit = Commit {
+        vm_id: vm_id.clone(),
+        lease_rev,
+        n,
+        follows: 0,
+        cursors,
+        tracker_state: state.into(),
+        events: Vec::new(),
+    };
     Ok(Some(LastCommit { seq, commit: Arc::new(commit) }))
 }
 
@@ -211,6 +233,18 @@ pub(in crate::journal) fn run(connection: &Connection, run: &RunId) -> Result<Op
         .query_row([run.as_str()], |row| summary(row.get_ref(0)?.as_str()?))
         .optional()?;
     Ok(found)
+}
+
+/// For each VM the sequence of the oldest commit that is still needed here: of which an event is kept, or the last one.
+/// Looks at every event.
+pub(in crate::journal) fn oldest_needed(connection: &Connection) -> Result<Vec<(VmId, u64)>, JournalError> {
+    let sql = "SELECT last.vm_id, min(last.seq, ifnull(oldest.place, last.seq << 16) >> 16) FROM last_commits AS last \
+               LEFT JOIN (SELECT vm_id, min(place) AS place FROM events GROUP BY vm_id) AS oldest USING (vm_id)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| {
+        Ok((VmId::from_journal(row.get_ref(0)?.as_str()?), row.get::<_, i64>(1)?.unsigned_abs()))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Every VM ever watched.

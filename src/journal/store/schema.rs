@@ -11,8 +11,32 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 use super::Place;
 use crate::event::{Epoch, Position};
 
-/// `gwJ1` in the file's header: a database, and one of these.
-const APPLICATION_ID: i32 = 0x6777_4a31;
+/// What a file is, as its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::journal) enum FileKind {
+    /// The journal itself.
+    Journal,
+    /// What one replica has of the journal in a stream: it can be made anew at any time.
+    Mirror,
+}
+
+impl FileKind {
+    /// `gwJ1` and `gwM1`.
+    fn application_id(self) -> i32 {
+        match self {
+            Self::Journal => 0x6777_4a31,
+            Self::Mirror => 0x6777_4d31,
+        }
+    }
+
+    /// Why a file of this kind is not what is wanted.
+    fn is_another(self) -> &'static str {
+        match self {
+            Self::Journal => "it is a journal of kind \"embedded\", and would be lost as a mirror",
+            Self::Mirror => "it is the mirror of a journal of kind \"jetstream\"",
+        }
+    }
+}
 
 /// What every SQLite file begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -99,8 +123,11 @@ pub(in crate::journal) fn create_private(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Before anything is changed, if the file is not one that this program may write.
-pub(in crate::journal) fn open(path: &Path) -> Result<Connection, OpenError> {
-    if let Some(mut known) = identify(path)? {
+pub(in crate::journal) fn open(path: &Path, kind: FileKind) -> Result<Connection, OpenError> {
+    if let Some((mut known, found)) = identify(path)? {
+        if found != kind {
+            return Err(OpenError::NotAJournal(path.to_owned(), found.is_another()));
+        }
         check_size(&known, path)?;
         quick_check(&mut known, path)?;
     }
@@ -110,7 +137,7 @@ pub(in crate::journal) fn open(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(at)?;
     configure(&mut connection).map_err(at)?;
-    migrate(&mut connection, MIGRATIONS).map_err(at)?;
+    migrate(&mut connection, kind, MIGRATIONS).map_err(at)?;
     Ok(connection)
 }
 
@@ -119,7 +146,7 @@ pub(in crate::journal) fn open(path: &Path) -> Result<Connection, OpenError> {
 /// # Errors
 /// If there is none, or one that this program does not know.
 pub(in crate::journal) fn open_to_look(path: &Path) -> Result<Connection, OpenError> {
-    identify(path)?.ok_or_else(|| OpenError::Missing(path.to_owned()))
+    identify(path)?.map(|(connection, _)| connection).ok_or_else(|| OpenError::Missing(path.to_owned()))
 }
 
 /// Opens a journal that this process has open once more, to read it.
@@ -127,7 +154,7 @@ pub(in crate::journal) fn open_to_look(path: &Path) -> Result<Connection, OpenEr
 /// # Errors
 /// If it is not the one that it was.
 pub(in crate::journal) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
-    connect(path)?.ok_or_else(|| OpenError::Missing(path.to_owned()))
+    connect(path)?.map(|(connection, _)| connection).ok_or_else(|| OpenError::Missing(path.to_owned()))
 }
 
 fn read_only(path: &Path) -> rusqlite::Result<Connection> {
@@ -150,7 +177,7 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
 /// Not while SQLite has the file open in this process: the kernel drops all of a process's locks on a file when any of
 /// its handles is closed. Another program that closed the journal then would take itself for the last one and remove the
 /// write-ahead log that commits go into.
-fn identify(path: &Path) -> Result<Option<Connection>, OpenError> {
+fn identify(path: &Path) -> Result<Option<(Connection, FileKind)>, OpenError> {
     let io = |error: io::Error| OpenError::Io(path.to_owned(), error.to_string());
     let mut magic = [0; MAGIC.len()];
     match File::open(path) {
@@ -173,7 +200,7 @@ fn identify(path: &Path) -> Result<Option<Connection>, OpenError> {
 }
 
 /// What [`identify`] does once the file is known to be one of SQLite's. Touches the file through SQLite alone.
-fn connect(path: &Path) -> Result<Option<Connection>, OpenError> {
+fn connect(path: &Path) -> Result<Option<(Connection, FileKind)>, OpenError> {
     let at = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     let connection = read_only(path).map_err(at)?;
     connection.busy_timeout(BUSY).map_err(at)?;
@@ -182,13 +209,14 @@ fn connect(path: &Path) -> Result<Option<Connection>, OpenError> {
     if (application, version) == (0, 0) && is_empty(&connection).map_err(at)? {
         return Ok(None);
     }
-    if application != i64::from(APPLICATION_ID) {
+    let kinds = [FileKind::Journal, FileKind::Mirror];
+    let Some(kind) = kinds.into_iter().find(|kind| application == i64::from(kind.application_id())) else {
         return Err(OpenError::NotAJournal(path.to_owned(), "it is a database of another program"));
-    }
+    };
     if version > MIGRATIONS.len() as i64 {
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known: MIGRATIONS.len() });
     }
-    Ok(Some(connection))
+    Ok(Some((connection, kind)))
 }
 
 /// A file in which SQLite has begun, and nothing was made yet.
@@ -227,7 +255,7 @@ fn quick_check(connection: &mut Connection, path: &Path) -> Result<(), OpenError
 }
 
 /// Runs what `migrations` has beyond the file's version.
-fn migrate(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, kind: FileKind, migrations: &[&str]) -> rusqlite::Result<()> {
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -235,7 +263,7 @@ fn migrate(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result
             return Ok(());
         };
         transaction.execute_batch(next)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "application_id", kind.application_id())?;
         transaction.pragma_update(None, "user_version", version + 1)?;
         transaction.commit()?;
         tracing::info!(version = version + 1, "the journal's file was brought up to date");
@@ -293,15 +321,15 @@ mod tests {
         let version = |connection: &Connection| {
             connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap()
         };
-        migrate(&mut connection, &["CREATE TABLE a (x)"]).unwrap();
+        migrate(&mut connection, FileKind::Journal, &["CREATE TABLE a (x)"]).unwrap();
         assert_eq!(version(&connection), 1);
         let two = ["CREATE TABLE a (x)", "INSERT INTO a VALUES (7)"];
-        migrate(&mut connection, &two).unwrap();
-        migrate(&mut connection, &two).unwrap();
+        migrate(&mut connection, FileKind::Journal, &two).unwrap();
+        migrate(&mut connection, FileKind::Journal, &two).unwrap();
         assert_eq!(version(&connection), 2);
         assert_eq!(connection.query_row("SELECT count(*) FROM a", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
         let broken = [two[0], two[1], "INSERT INTO a VALUES (8); INSERT INTO nowhere VALUES (1)"];
-        assert!(migrate(&mut connection, &broken).is_err());
+        assert!(migrate(&mut connection, FileKind::Journal, &broken).is_err());
         assert_eq!(version(&connection), 2);
         assert_eq!(connection.query_row("SELECT count(*) FROM a", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
     }

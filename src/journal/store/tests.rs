@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rusqlite::{Connection, StatementStatus, params};
 
 use super::read::{AFTER, BETWEEN, OF_RUN};
-use super::{Place, create_private, open};
+use super::{FileKind, Place, create_private, open};
 use crate::event::Position;
 use crate::model::RunId;
 
@@ -14,7 +14,7 @@ use crate::model::RunId;
 fn filled(dir: &std::path::Path, events: u64) -> Connection {
     let path = dir.join(format!("{events}.db"));
     create_private(&path).expect("a file");
-    let connection = open(&path).expect("a store");
+    let connection = open(&path, FileKind::Journal).expect("a store");
     connection.pragma_update(None, "synchronous", "OFF").expect("set");
     let data = format!("{{\"task_id\":\"{}\",\"success\":true,\"score\":1.0}}", "t".repeat(150));
     connection

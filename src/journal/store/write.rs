@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Place;
-use crate::event::Position;
+use crate::event::{Epoch, Position};
 use crate::journal::{Commit, Committed, RECORD_VERSION, RunSummary, StoredEvent};
 use crate::model::{Timestamp, VmId, VmName};
 
@@ -15,30 +15,42 @@ pub(in crate::journal) fn append(
     commit: &Commit,
     now: Timestamp,
 ) -> rusqlite::Result<Committed> {
-    let (seq, no): (i64, i64) = connection
-        .prepare_cached("UPDATE head SET seq = seq + 1, no = no + ?1 RETURNING seq, no")?
-        .query_row([commit.events.len() as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let seq: i64 =
+        connection.prepare_cached("UPDATE head SET seq = seq + 1 RETURNING seq")?.query_row([], |row| row.get(0))?;
+    put(connection, commit, RECORD_VERSION, seq.unsigned_abs(), now)
+}
+
+/// Puts `commit`, a record of version `v`, where it stands: at `seq`, at the time `at`.
+pub(in crate::journal) fn put(
+    connection: &Connection,
+    commit: &Commit,
+    v: u32,
+    seq: u64,
+    at: Timestamp,
+) -> rusqlite::Result<Committed> {
+    let no: i64 = connection
+        .prepare_cached("UPDATE head SET no = no + ?1 RETURNING no")?
+        .query_row([commit.events.len() as i64], |row| row.get(0))?;
     let first = no - commit.events.len() as i64 + 1;
-    let seq = seq.unsigned_abs();
     let events: Arc<[_]> = (0..)
         .zip(&commit.events)
         .map(|(i, event)| Arc::new(StoredEvent { position: Position { seq, i }, event: event.clone() }))
         .collect();
     for (no, stored) in (first..).zip(&*events) {
-        put_event(connection, stored, no, now)?;
+        put_event(connection, stored, no, at)?;
         put_run(connection, stored)?;
     }
-    put_last(connection, commit, seq)?;
+    put_last(connection, commit, v, seq)?;
     Ok(Committed { seq, vm_id: commit.vm_id.clone(), events })
 }
 
-fn put_event(connection: &Connection, stored: &StoredEvent, no: i64, now: Timestamp) -> rusqlite::Result<()> {
+fn put_event(connection: &Connection, stored: &StoredEvent, no: i64, at: Timestamp) -> rusqlite::Result<()> {
     let event = &stored.event;
     let sql = "INSERT INTO events (place, no, at, kind, vm, vm_id, run, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     connection.prepare_cached(sql)?.execute(params![
         Place::from(stored.position),
         no,
-        now.0,
+        at.0,
         event.kind.as_str(),
         event.vm.as_str(),
         event.vm_id.as_str(),
@@ -85,7 +97,7 @@ fn put_run(connection: &Connection, stored: &StoredEvent) -> rusqlite::Result<()
     Ok(())
 }
 
-fn put_last(connection: &Connection, commit: &Commit, seq: u64) -> rusqlite::Result<()> {
+fn put_last(connection: &Connection, commit: &Commit, v: u32, seq: u64) -> rusqlite::Result<()> {
     let cursors = serde_json::to_string(&commit.cursors)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let sql = "INSERT INTO last_commits (vm_id, seq, v, lease_rev, n, cursors, tracker_state) \
@@ -95,7 +107,7 @@ fn put_last(connection: &Connection, commit: &Commit, seq: u64) -> rusqlite::Res
     connection.prepare_cached(sql)?.execute(params![
         commit.vm_id.as_str(),
         seq as i64,
-        RECORD_VERSION,
+        v,
         commit.lease_rev as i64,
         commit.n as i64,
         cursors,
@@ -104,14 +116,18 @@ fn put_last(connection: &Connection, commit: &Commit, seq: u64) -> rusqlite::Res
     Ok(())
 }
 
+/// The identity behind `vm`, if it has one.
+pub(in crate::journal) fn known_vm(connection: &Connection, vm: &VmName) -> rusqlite::Result<Option<VmId>> {
+    connection
+        .prepare_cached("SELECT vm_id FROM vms WHERE name = ?1")?
+        .query_row([vm.as_str()], |row| Ok(VmId::from_journal(row.get_ref(0)?.as_str()?)))
+        .optional()
+}
+
 /// The identity behind `vm`; `fresh` if it has none yet.
 pub(in crate::journal) fn vm_id(connection: &Connection, vm: &VmName, fresh: &VmId) -> rusqlite::Result<VmId> {
-    let known = connection
-        .prepare_cached("SELECT vm_id FROM vms WHERE name = ?1")?
-        .query_row([vm.as_str()], |row| row.get::<_, String>(0))
-        .optional()?;
-    if let Some(known) = known {
-        return Ok(VmId::from_journal(&known));
+    if let Some(known) = known_vm(connection, vm)? {
+        return Ok(known);
     }
     connection
         .prepare_cached("INSERT INTO vms (vm_id, name) VALUES (?1, ?2)")?
@@ -131,6 +147,28 @@ pub(in crate::journal) fn rename_vm(connection: &Connection, from: &VmName, to: 
     let sql = "UPDATE runs SET vm = ?2, summary = json_set(summary, '$.vm', ?2) WHERE vm_id = ?1";
     connection.execute(sql, [&*vm_id, to.as_str()])?;
     Ok(true)
+}
+
+/// Everything up to `seq` was put; `token` tells that entry from another one that may stand there.
+pub(in crate::journal) fn stand_at(connection: &Connection, seq: u64, token: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE head SET seq = ?1, token = ?2";
+    connection.prepare_cached(sql)?.execute(params![seq as i64, token]).map(drop)
+}
+
+/// Forgets everything: the store is that of `epoch`, and holds nothing yet.
+pub(in crate::journal) fn forget_all(connection: &Connection, epoch: &Epoch) -> rusqlite::Result<()> {
+    connection.execute_batch("DELETE FROM events; DELETE FROM runs; DELETE FROM last_commits; DELETE FROM vms")?;
+    let sql = "UPDATE head SET epoch = ?1, token = '', next_token = '', seq = 0, no = 0, floor = 0, floor_no = 0";
+    connection.execute(sql, [epoch.as_str()]).map(drop)
+}
+
+/// What stands before `floor` may have gaps: of it only what belongs to a run stays, as after a removal.
+pub(in crate::journal) fn raise_floor(connection: &Connection, floor: Position) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM events WHERE place > (SELECT floor FROM head) AND place <= ?1 \
+               AND (run IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.run = events.run))";
+    connection.prepare_cached(sql)?.execute([Place::from(floor)])?;
+    let sql = "UPDATE head SET floor = max(floor, ?1), floor_no = no";
+    connection.prepare_cached(sql)?.execute([Place::from(floor)]).map(drop)
 }
 
 /// Reads what [`put_run`] wrote.

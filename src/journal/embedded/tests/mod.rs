@@ -98,6 +98,7 @@ fn commit(vm: &str, n: u64, events: Vec<DurableEvent>) -> Commit {
         vm_id: VmId::from_journal(vm),
         lease_rev: 0,
         n,
+        follows: 0,
         cursors: vec![LogCursor::start("/l")],
         tracker_state: format!("{{\"n\":{n}}}").into(),
         events,

@@ -77,7 +77,7 @@ async fn a_start_or_stop_cut_short_anywhere_begins_no_new_epoch() {
     put(&journal, "a", vec![status("a")]).await;
     let before = stop(journal, &place, true).await;
     for cut in 0..8 {
-        let connection = store::open(&place.path()).expect("it opens");
+        let connection = store::open(&place.path(), FileKind::Journal).expect("it opens");
         mark::cut_short(&place.path(), &connection, cut % 4);
         drop(connection);
         let journal = place.open();

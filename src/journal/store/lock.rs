@@ -1,15 +1,14 @@
 //! One process at a time.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::mark;
-use crate::journal::store::{OpenError, create_private};
+use super::{OpenError, create_private};
 
 /// The longest note of a holder that is shown, bytes.
 const NOTE: u64 = 64;
@@ -23,14 +22,14 @@ const MOMENT: Duration = Duration::from_millis(500);
 /// of the same file cannot get round. The second is not SQLite's own kind; its handle is opened before SQLite's and closed
 /// after them, since closing any handle would take SQLite's locks away.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(in crate::journal) struct Lock {
     _note: File,
     _journal: File,
 }
 
 impl Lock {
     /// Locks the journal at `path`, or says who has it.
-    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+    pub(in crate::journal) fn take(path: &Path) -> Result<Self, OpenError> {
         let io = |error: io::Error| OpenError::Io(path.to_owned(), error.to_string());
         let mut note = create_private(&beside(path, ".lock")).map_err(io)?;
         if !try_lock(&note).map_err(io)? {
@@ -67,33 +66,8 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// The file behind `path`, made if there is none. Its lock and its mark stand beside the file itself, so that it has one of
-/// each, whatever links lead to it.
-///
-/// # Errors
-/// If it is empty although its mark says that it was not: something emptied it.
-pub(super) fn behind_links(path: &Path) -> Result<PathBuf, OpenError> {
-    let io = |error: io::Error| OpenError::Io(path.to_owned(), error.to_string());
-    match fs::canonicalize(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // First, so that what is left of another journal says nothing of this one.
-            mark::forget(path).map_err(io)?;
-            create_private(path).and_then(|_| fs::canonicalize(path)).map_err(io)
-        }
-        found => {
-            let found = found.map_err(io)?;
-            let commits = mark::announced(&found).map_err(io)?;
-            if commits > 0 && fs::metadata(&found).map_err(io)?.len() == 0 {
-                let what = format!("it is empty and held {commits} commits");
-                return Err(OpenError::Corrupt(found, what));
-            }
-            Ok(found)
-        }
-    }
-}
-
 /// The file of `path`'s name with `suffix` behind it.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(in crate::journal) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
