@@ -14,6 +14,7 @@ pub mod probe;
 pub mod tracker;
 
 pub mod journal;
+pub mod replicas;
 
 pub mod fleet;
 pub mod hub;

@@ -29,10 +29,10 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a start waits for NATS: its servers may be starting too, and a cluster of them elects its leaders first.
-const REACHED_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const REACHED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Between two tries to reach it.
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
+pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Why the engine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +185,8 @@ async fn connect(config: &NatsConfig, name: &str, told: watch::Sender<bool>) -> 
         .name(name)
         .connection_timeout(CONNECTED_WITHIN)
         .request_timeout(Some(ANSWER_WITHIN))
+        // What this process tells the others it knows.
+        .no_echo()
         // A server that hangs is left after twice this.
         .ping_interval(Duration::from_secs(2))
         .event_callback(move |event| {
@@ -253,7 +255,7 @@ fn wanted(names: &Names, replicas: usize) -> StreamConfig {
 }
 
 /// The stream of `wanted`'s name, made if there is none.
-async fn settle(context: &Context, wanted: StreamConfig) -> Result<Stream, EngineError> {
+pub(super) async fn settle(context: &Context, wanted: StreamConfig) -> Result<Stream, EngineError> {
     let what = format!("the stream {}", wanted.name);
     let stream = match context.get_stream(&wanted.name).await {
         Ok(stream) => stream,

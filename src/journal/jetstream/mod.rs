@@ -5,6 +5,7 @@
 //! subject it follows, and the engine refuses it if another one came between (SEMANTICS, sections 4 and 8).
 
 mod append;
+mod bucket;
 mod engine;
 mod entry;
 mod follow;
