@@ -12,10 +12,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
+use super::journal::JournalOpenError;
 use super::keys::{self, KeysError};
 use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
+use super::together::{self, Parts, Together};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::history::Exports;
@@ -27,10 +29,11 @@ use crate::fleet::{
     FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate, watch_files,
 };
 use crate::hub::{Hub, HubConfig};
-use crate::journal::{Journal, LiveSender, OpenError, live_bus};
+use crate::journal::{EngineError, Journal, LiveSender, live_bus};
 use crate::lifecycle::{Readiness, ServiceManager, Signals, Tasks, Turns};
 use crate::model::Timestamp;
 use crate::probe;
+use crate::replicas::Leases;
 use crate::server::{
     AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
     TlsSettings, install_crypto, serve,
@@ -75,7 +78,10 @@ pub enum StartError {
     Traces(#[from] TraceError),
     /// The journal.
     #[error(transparent)]
-    Journal(#[from] OpenError),
+    Journal(#[from] JournalOpenError),
+    /// What replicas share.
+    #[error(transparent)]
+    Together(#[from] EngineError),
 }
 
 impl App {
@@ -118,15 +124,18 @@ impl App {
         }
         let traces: Traces = traces.unwrap_or_default();
         let turns = tell(manager, &readiness, &tasks);
-        let opened = super::journal::open(&config, &metrics.journal).await?;
+        let opened = super::journal::open(&config, &replica, &metrics.journal).await?;
         let journal = opened.journal();
         if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
             tasks.spawn_essential("journal", keeping);
         }
-        let hub_config = HubConfig { replica, ..HubConfig::default() };
+        let (hub_stop, leaving) = (CancellationToken::new(), CancellationToken::new());
+        if let Some(following) = opened.following(hub_stop.clone()) {
+            tasks.spawn_essential("journal mirror", following);
+        }
+        let hub_config = HubConfig { replica: replica.clone(), ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
-        let (live, live_receiver) = live_bus();
-        let hub_stop = CancellationToken::new();
+        let (bus, live_receiver) = live_bus();
         tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, hub_stop.clone()));
 
         let (changed, changes) = mpsc::channel(CHANGES);
@@ -134,21 +143,33 @@ impl App {
         tasks.spawn_essential("changes of files", watching);
         let reloads = Reloads::new(files, begun, changes);
 
-        let files = watch_local_files(&config, &journal, &live, &tasks);
+        let pulse = Pulse::default();
+        let parts = Parts {
+            journal: &opened,
+            replica,
+            hub: &hub,
+            bus: bus.clone(),
+            pulse: pulse.clone(),
+            leaving: leaving.clone(),
+            stop: hub_stop.clone(),
+            metrics: metrics.replicas.clone(),
+        };
+        let Together { leases, live, demand, peers } = together::begin(parts, &tasks).await?;
+        let files = watch_local_files(&config, &journal, &live, &leases, &tasks);
         let shared = Shared {
             journal: Arc::clone(&journal),
-            live,
-            demand: hub.demand(),
+            live: live.clone(),
+            leases,
+            demand,
             metrics: metrics.polls.clone(),
             traces: traces.clone(),
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
-            pulse: Pulse::default(),
+            pulse: pulse.clone(),
         };
-        let (pulse, gate) = (shared.pulse.clone(), readiness.gate("polls", "not looked at yet"));
+        let gate = readiness.gate("polls", "not looked at yet");
         let polls = keep_polls_gate(pulse, gate, shared.idle_interval, shared.timeout, tasks.stopping());
         tasks.spawn_essential("watch polls", polls);
-        let bus = shared.live.clone();
         let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
             configured: config.vms.clone(),
@@ -232,7 +253,7 @@ impl App {
         let admin = admin_listener
             .map(|listener| AdminThread::start(listener, routes::admin(doors), admin_stop.clone()))
             .transpose()?;
-        wait_for_fleet(announced, &bus).await;
+        wait_for_fleet(announced, [&live, &bus]).await;
         tasks.spawn_essential("serve", async move {
             if let Err(error) = serve(listener, public, serving).await {
                 tracing::error!(%error, "the listener failed");
@@ -259,6 +280,8 @@ impl App {
             readiness,
             server,
             hub_stop,
+            leaving,
+            peers,
             traces_stop,
             signals,
             drain_delay,
@@ -269,10 +292,11 @@ impl App {
 
 /// Waits until the hub knows of every VM what the journal kept: a stream opened before would miss what its current run has
 /// completed. Connections wait at the listener meanwhile.
-async fn wait_for_fleet(announced: impl Future<Output = ()>, bus: &LiveSender) {
+async fn wait_for_fleet(announced: impl Future<Output = ()>, buses: [&LiveSender; 2]) {
     let taken = async {
         announced.await;
-        bus.settled().await
+        // From the pollers on, the hub's own last.
+        buses[0].settled().await && buses[1].settled().await
     };
     if timeout(ANNOUNCED_WITHIN, taken).await.is_err() {
         tracing::warn!(
@@ -316,6 +340,7 @@ fn watch_local_files(
     config: &Config,
     journal: &Arc<dyn Journal>,
     live: &LiveSender,
+    leases: &Leases,
     tasks: &Tasks,
 ) -> watch::Receiver<Arc<FilesView>> {
     let (views, seen) = watch::channel(Arc::new(FilesView::default()));
@@ -329,6 +354,7 @@ fn watch_local_files(
         interval: config.poll.interval,
         journal: Arc::clone(journal),
         live: live.clone(),
+        leases: leases.clone(),
         content,
     };
     tasks.spawn_essential("local files", watch_files(files, tasks.stopping()));
@@ -354,7 +380,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_start_waits_until_the_hub_has_taken_every_announcement() {
         let (bus, mut hub) = live_bus();
-        let mut wait = Box::pin(wait_for_fleet(ready(()), &bus));
+        let mut wait = Box::pin(wait_for_fleet(ready(()), [&bus, &bus]));
         assert!(timeout(Duration::from_secs(5), &mut wait).await.is_err(), "the hub has not looked yet");
         tokio::select! {
             () = &mut wait => {}
@@ -367,7 +393,7 @@ mod tests {
         let (bus, _hub) = live_bus();
         let begun = Instant::now();
         advance(Duration::from_millis(1)).await;
-        wait_for_fleet(pending(), &bus).await;
+        wait_for_fleet(pending(), [&bus, &bus]).await;
         assert!(begun.elapsed() < ANNOUNCED_WITHIN + Duration::from_secs(1));
     }
 }

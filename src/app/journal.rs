@@ -1,15 +1,19 @@
 //! The journal that the configuration asks for, and what keeps it.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{MissedTickBehavior, interval};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, JournalConfig, JournalKind};
 use crate::journal::{
-    EmbeddedConfig, EmbeddedJournal, Journal, MemoryJournal, MemoryJournalConfig, OpenError, Retention,
+    EmbeddedConfig, EmbeddedJournal, Engine, Follower, JetstreamConfig, JetstreamError, JetstreamJournal, Journal,
+    MemoryJournal, MemoryJournalConfig, OpenError, Retention,
 };
 use crate::lifecycle::Gate;
 use crate::model::Timestamp;
@@ -22,19 +26,55 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum OpenJournal {
     Memory(Arc<MemoryJournal>),
     Embedded(Arc<EmbeddedJournal>),
+    Jetstream(Jetstream),
 }
 
-/// Opens it, makes it if there is none.
-pub(super) async fn open(config: &Config, metrics: &JournalMetrics) -> Result<OpenJournal, OpenError> {
+/// A journal that several replicas write.
+pub(super) struct Jetstream {
+    journal: Arc<JetstreamJournal>,
+    pub(super) engine: Engine,
+    /// Until it is run.
+    follower: Mutex<Option<Follower>>,
+}
+
+/// Why there is no journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalOpenError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] OpenError),
+    /// NATS, or the mirror of what is there.
+    #[error(transparent)]
+    Jetstream(#[from] JetstreamError),
+}
+
+/// How long NATS may be away before this replica is said to be not ready: the others are no better off, and clients can
+/// still be told what is known. An election of leaders takes up to 10 s.
+const AWAY_GRACE: Duration = Duration::from_secs(30);
+
+/// Opens it, makes it if there is none; `replica` is how others call this process.
+pub(super) async fn open(
+    config: &Config,
+    replica: &str,
+    metrics: &JournalMetrics,
+) -> Result<OpenJournal, JournalOpenError> {
     if config.journal.kind == JournalKind::Memory {
         return Ok(OpenJournal::Memory(Arc::new(MemoryJournal::new(MemoryJournalConfig::default()))));
     }
-    let JournalConfig { path, keep_for, keep_events, .. } = &config.journal;
-    let settings = EmbeddedConfig { path: path.clone(), retention: Retention::new(*keep_for, *keep_events) };
+    let JournalConfig { path, keep_for, keep_events, nats, .. } = &config.journal;
+    let retention = Retention::new(*keep_for, *keep_events);
+    if let Some(nats) = nats {
+        let engine = Engine::open(nats, replica).await.map_err(JetstreamError::from)?;
+        let settings = JetstreamConfig { path: path.clone(), retention };
+        let (journal, follower) = JetstreamJournal::open(engine.clone(), settings, metrics.clone()).await?;
+        let follower = Mutex::new(Some(follower));
+        return Ok(OpenJournal::Jetstream(Jetstream { journal: Arc::new(journal), engine, follower }));
+    }
+    let settings = EmbeddedConfig { path: path.clone(), retention };
     let (path, metrics, now) = (path.clone(), metrics.clone(), Timestamp::from(SystemTime::now()));
     let opening = tokio::task::spawn_blocking(move || EmbeddedJournal::open(settings, metrics, now));
     let opened = opening.await.map_err(|gone| OpenError::Io(path, gone.to_string()))?;
-    opened.map(|journal| OpenJournal::Embedded(Arc::new(journal)))
+    Ok(OpenJournal::Embedded(Arc::new(opened?)))
 }
 
 impl OpenJournal {
@@ -43,17 +83,36 @@ impl OpenJournal {
         match self {
             Self::Memory(journal) => Arc::clone(journal) as Arc<dyn Journal>,
             Self::Embedded(journal) => Arc::clone(journal) as Arc<dyn Journal>,
+            Self::Jetstream(open) => Arc::clone(&open.journal) as Arc<dyn Journal>,
         }
     }
 
+    /// The connection to NATS, if there is one.
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        if let Self::Jetstream(open) = self { Some(&open.engine) } else { None }
+    }
+
+    /// What has the local copy follow the journal until `stop`; there is one only once.
+    pub(super) fn following(&self, stop: CancellationToken) -> Option<impl Future<Output = ()> + use<>> {
+        let Self::Jetstream(open) = self else { return None };
+        let follower = open.follower.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(follower.run(stop))
+    }
+
+    /// Says why this process cannot go on with the journal; `None`: it never has to.
+    pub(super) fn lost(&self) -> Option<watch::Receiver<Option<Arc<str>>>> {
+        if let Self::Jetstream(open) = self { Some(open.journal.lost()) } else { None }
+    }
+
     /// What keeps it until `stop`, and says on `gate` whether it takes commits.
-    pub(super) fn keep(&self, gate: Gate, stop: CancellationToken) -> Option<impl Future<Output = ()> + use<>> {
+    pub(super) fn keep(&self, gate: Gate, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
         match self {
             Self::Memory(_) => {
                 gate.retire();
                 None
             }
-            Self::Embedded(journal) => Some(keep(Arc::clone(journal), gate, stop)),
+            Self::Embedded(journal) => Some(keep(Arc::clone(journal), gate, stop).boxed()),
+            Self::Jetstream(open) => Some(keep_away_gate(open.journal.failing(), gate, stop).boxed()),
         }
     }
 
@@ -87,6 +146,33 @@ async fn keep(journal: Arc<EmbeddedJournal>, gate: Gate, stop: CancellationToken
             _ = ticks.tick() => {
                 // What it could not do it has said itself, and tries again.
                 let _ = journal.maintain(Timestamp::from(SystemTime::now())).await;
+            }
+        }
+    }
+}
+
+/// Says on `gate` when the engine has been away for [`AWAY_GRACE`].
+async fn keep_away_gate(mut failing: watch::Receiver<Option<Arc<str>>>, gate: Gate, stop: CancellationToken) {
+    let mut since: Option<Instant> = None;
+    gate.ready();
+    loop {
+        let why = failing.borrow_and_update().clone();
+        let due = match &why {
+            None => {
+                if since.take().is_some() {
+                    gate.ready();
+                }
+                None
+            }
+            Some(_) => Some(*since.get_or_insert_with(Instant::now) + AWAY_GRACE),
+        };
+        tokio::select! {
+            () = stop.cancelled() => return gate.retire(),
+            changed = failing.changed() => if changed.is_err() { return gate.retire() },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some_and(|due| due > Instant::now()) => {
+                let why = why.as_deref().unwrap_or_default();
+                tracing::error!(why, seconds = AWAY_GRACE.as_secs(), "NATS is away: new streams are sent elsewhere");
+                gate.not_ready(format!("takes no commits: {why}"));
             }
         }
     }

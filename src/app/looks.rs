@@ -31,7 +31,7 @@ pub(super) fn scrape(metrics: &Metrics, looked: &Looked<'_>) -> Scrape {
     scrape.before_each(move || look_at_streams(&hub, &metrics_of_hub));
     let (hub, bus, process) = (Arc::clone(looked.hub), looked.bus.clone(), metrics.process.clone());
     let journal = match looked.journal {
-        OpenJournal::Memory(_) => None,
+        OpenJournal::Memory(_) | OpenJournal::Jetstream(_) => None,
         OpenJournal::Embedded(journal) => Some(Arc::clone(journal)),
     };
     scrape.before_each(move || look_at_queues(&process, &hub, &bus, journal.as_deref()));

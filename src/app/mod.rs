@@ -21,12 +21,14 @@ mod routes;
 mod run;
 mod runs;
 mod session;
+mod together;
 mod traces;
 mod watch;
 
 pub use aligned::aligned;
 pub use build::StartError;
 pub use demo::{Demo, DemoOptions, prepare_demo};
+pub use journal::JournalOpenError;
 pub use key_commands::{KeyRow, finish_rotation, list_keys, new_key, revoke_key, rotate_key};
 pub use keys::KeyState;
 pub use once::{healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
@@ -53,6 +55,7 @@ use crate::edge::EdgeState;
 use crate::hub::Hub;
 use crate::lifecycle::{Readiness, ServiceManager, SignalFeed, Signals, Tasks, Turns};
 use crate::model::Secret;
+use crate::replicas::Peers;
 use crate::server::{AdminThread, ConnectionCaps, ServerHandle, TlsSettings};
 use crate::telemetry::{LogFormat, ProcessMetrics, logs};
 
@@ -107,6 +110,10 @@ pub struct App {
     readiness: Readiness,
     server: ServerHandle,
     hub_stop: CancellationToken,
+    /// Tells the other replicas that this one is about to stop.
+    leaving: CancellationToken,
+    /// The replicas that are up.
+    peers: tokio::sync::watch::Receiver<Arc<Peers>>,
     /// Told by when the last spans must be sent.
     traces_stop: tokio::sync::watch::Sender<Option<Instant>>,
     signals: Signals,

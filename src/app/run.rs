@@ -1,8 +1,9 @@
 //! From ready to exit: signals and changed files, the staged stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -28,9 +29,22 @@ pub enum RunError {
     /// A second signal came during the stop.
     #[error("stopped at once by a second signal")]
     Forced,
+    /// What is kept of the journal here is not what the others have.
+    #[error("the journal cannot be followed any more ({0}); a new start begins with what the others have")]
+    Journal(String),
     /// The deadline passed with work left.
     #[error("stopped at the deadline; left over: {0}")]
     Left(String),
+}
+
+/// Waits until the journal cannot be followed any more, and says why. Safe to cancel.
+async fn lost_for_good(lost: &mut Option<watch::Receiver<Option<Arc<str>>>>) -> String {
+    let Some(lost) = lost else { return std::future::pending().await };
+    let why = lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+    match why {
+        Some(why) => why.to_string(),
+        None => std::future::pending().await,
+    }
 }
 
 impl App {
@@ -42,9 +56,14 @@ impl App {
         self.readiness.started();
         info!(url = %self.url(), admin = self.admin_url(), "serving");
         let mut signals = std::mem::replace(&mut self.signals, Signals::fed().1);
+        let (mut lost, mut fault) = (self.journal.lost(), None);
         loop {
             let revoked = tokio::select! {
                 signal = signals.next() => if signal == Signal::Reload { None } else { break },
+                why = lost_for_good(&mut lost) => {
+                    fault = Some(RunError::Journal(why));
+                    break;
+                }
                 () = self.reloads.changed() => None,
                 Some(key) = self.revocations.recv() => match self.revoke(&key.id).await {
                     Ok(()) => Some(key),
@@ -63,7 +82,7 @@ impl App {
             }
         }
         tokio::select! {
-            outcome = self.stop() => outcome,
+            outcome = self.stop() => fault.map_or(outcome, Err),
             () = async { while signals.next().await != Signal::StopNow {} } => Err(RunError::Forced),
         }
     }
@@ -73,6 +92,7 @@ impl App {
         self.turns.stopping().await;
         let mut shutdown = Shutdown::new(STOP_WITHIN);
         self.readiness.stopping();
+        self.leaving.cancel();
         // Before anything ends: a load balancer that has not seen the 503 yet still sends requests and streams here.
         if !self.drain_delay.is_zero() {
             shutdown.stage("let load balancers notice", tokio::time::sleep(self.drain_delay)).await;

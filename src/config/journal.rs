@@ -20,9 +20,6 @@ const MAX_FLEET: usize = 32;
 /// Reads `[journal]`.
 pub(super) fn read(table: &Table<'_>, data_dir: &Path) -> JournalConfig {
     let kind = table.word(&JOURNAL_KIND, JournalKind::from_word, JournalKind::Embedded);
-    if kind == JournalKind::Jetstream {
-        table.refuse(&JOURNAL_KIND, "\"jetstream\" is not in this version (only \"embedded\" and \"memory\")");
-    }
     let file = if kind == JournalKind::Jetstream { "mirror.db" } else { "journal.db" };
     JournalConfig {
         kind,

@@ -1,4 +1,4 @@
-//! How a poller begins: who its VM is, and where the journal says to go on.
+//! How a poller begins: who its VM is, and where the journal says to go on under the lease that it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::commits::Identity;
 use super::poller::Shared;
-use super::recorder::{MAX_PAUSE, Recorder, ResumeError, Unreadable, in_time};
+use super::recorder::{Fault, MAX_PAUSE, Recorder, ResumeError, Unreadable, in_time};
 use crate::journal::JournalError;
 use crate::lifecycle::{Backoff, Gate};
 use crate::model::{VmFacts, VmId, VmName};
@@ -27,7 +27,10 @@ pub(super) struct Target {
     /// Said to be ready once its first report is through, so that a fresh process has something to tell.
     pub(super) first_report: Gate,
     /// Told, or dropped, once the hub's bus has its announcement.
-    pub(super) announced: oneshot::Sender<()>,
+    pub(super) announced: Option<oneshot::Sender<()>>,
+    /// What the journal had when this poller was made: what is said later of the VM's removal is said by a replica that
+    /// has read a newer configuration.
+    pub(super) made_at: u64,
 }
 
 /// A VM that is not polled: what the journal keeps of it is for another program.
@@ -38,26 +41,74 @@ pub(super) struct Unfit {
     pub(super) why: Unreadable,
 }
 
-/// Finds out who the VM is and goes on where its last commit stopped; asks until the journal answers. Safe to cancel.
-pub(super) async fn begin(target: &Target, shared: &Shared) -> Result<Recorder, Unfit> {
-    let mut backoff = Backoff::new(Duration::from_millis(200), MAX_PAUSE);
+/// How holding a VM begins.
+pub(super) enum Held {
+    /// From where to go on.
+    From(Box<Recorder>),
+    /// Another replica, with a newer configuration, has said that the VM is removed.
+    Removed,
+}
+
+/// Finds out who the VM is; asks until the journal answers. Safe to cancel.
+pub(super) async fn identity(target: &Target, shared: &Shared) -> Result<Identity, Unfit> {
+    let mut waiting = Waiting::new(target);
     loop {
-        let cause = match identify(target, shared).await {
+        match identify(target, shared).await {
             Ok(vm_id) => {
-                let who = Identity { vm: target.vm.clone(), vm_id, facts: Arc::clone(&target.facts) };
-                let (journal, metrics) = (Arc::clone(&shared.journal), shared.metrics.clone());
-                match Recorder::resume(who.clone(), target.tracker.clone(), journal, metrics).await {
-                    Ok(recorder) => return Ok(recorder),
-                    Err(ResumeError::Unreadable(why)) => return Err(Unfit { who: Some(who), why }),
-                    Err(ResumeError::Away(cause)) => cause,
-                }
+                return Ok(Identity { vm: target.vm.clone(), vm_id, facts: Arc::clone(&target.facts) });
             }
-            Err(JournalError::Store(cause)) => cause,
+            Err(JournalError::Store(cause)) => waiting.pause(&cause).await,
             Err(error) => return Err(Unfit { who: None, why: Unreadable::Record(error) }),
+        }
+    }
+}
+
+/// Goes on where the last commit of `who` stopped, under the lease `rev`; asks until the journal answers. Safe to cancel.
+pub(super) async fn hold(target: &Target, who: &Identity, rev: u64, shared: &Shared) -> Result<Held, Unfit> {
+    let unfit = |why| Unfit { who: Some(who.clone()), why };
+    let mut waiting = Waiting::new(target);
+    loop {
+        let (journal, metrics) = (Arc::clone(&shared.journal), shared.metrics.clone());
+        let mut recorder = match Recorder::resume(who.clone(), target.tracker.clone(), rev, journal, metrics).await {
+            Ok(recorder) => recorder,
+            Err(ResumeError::Unreadable(why)) => return Err(unfit(why)),
+            Err(ResumeError::Away(cause)) => {
+                waiting.pause(&cause).await;
+                continue;
+            }
         };
-        warn!(vm = %target.vm, %cause, "the journal does not say where to go on; trying again");
-        target.first_report.not_ready(format!("the journal does not say where to go on: {cause}"));
-        tokio::time::sleep(backoff.next(rand::random())).await;
+        if rev == 0 {
+            return Ok(Held::From(Box::new(recorder)));
+        }
+        if recorder.is_removed() && recorder.after().seq > target.made_at {
+            return Ok(Held::Removed);
+        }
+        match recorder.take_over().await {
+            Ok(true) => return Ok(Held::From(Box::new(recorder))),
+            Ok(false) => waiting.pause("it does not take that this replica polls the VM now").await,
+            // What the one before it had under way came in between.
+            Err(Fault::Superseded) => waiting.pause("another replica committed just now").await,
+            Err(Fault::Unreadable(why)) => return Err(unfit(why)),
+        }
+    }
+}
+
+/// Waits for a journal that does not answer, longer each time.
+struct Waiting<'t> {
+    target: &'t Target,
+    backoff: Backoff,
+}
+
+impl<'t> Waiting<'t> {
+    fn new(target: &'t Target) -> Self {
+        Self { target, backoff: Backoff::new(Duration::from_millis(200), MAX_PAUSE) }
+    }
+
+    async fn pause(&mut self, cause: &str) {
+        let Target { vm, first_report, .. } = self.target;
+        warn!(%vm, cause, "the journal does not say where to go on; trying again");
+        first_report.not_ready(format!("the journal does not say where to go on: {cause}"));
+        tokio::time::sleep(self.backoff.next(rand::random())).await;
     }
 }
 

@@ -18,6 +18,7 @@ use crate::model::{
     ActiveError, ErrorCode, LOCAL_VM, LogTails, ProgressView, RunId, Stage, TaskView, Timestamp, VmFacts, VmName,
     VmView,
 };
+use crate::replicas::Leases;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -43,6 +44,8 @@ pub struct FilesWatch {
     pub journal: Arc<dyn Journal>,
     /// Where the view goes.
     pub live: LiveSender,
+    /// Of several replicas that have such files one tells of them.
+    pub leases: Leases,
     /// Where the contents go, for the polling routes.
     pub content: watch::Sender<FilesContent>,
 }
@@ -60,6 +63,7 @@ pub async fn watch_files(files: FilesWatch, stop: CancellationToken) {
             () = tokio::time::sleep(files.interval) => {}
         }
     };
+    let claim = files.leases.claim(&vm_id);
     let mut since = None;
     for poll_no in 1.. {
         let now = Timestamp::from(SystemTime::now());
@@ -68,20 +72,22 @@ pub async fn watch_files(files: FilesWatch, stop: CancellationToken) {
         let problems = problem.into_iter().chain(live_problem).collect();
         let view = view_of(progress.as_ref(), problems, &mut since, now);
         files.content.send_replace(FilesContent { progress, live });
-        let report = LiveReport {
-            vm: vm.clone(),
-            vm_id: vm_id.clone(),
-            lease_rev: 0,
-            poll_no,
-            after: Position::START,
-            interval: files.interval.as_secs_f64(),
-            facts: Arc::new(VmFacts::default()),
-            view: Some(Arc::new(view)),
-            logs: LogTails::default(),
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            taken = files.live.publish(report) => if !taken { return },
+        if let Some(lease) = claim.lease() {
+            let report = LiveReport {
+                vm: vm.clone(),
+                vm_id: vm_id.clone(),
+                lease_rev: lease.rev,
+                poll_no,
+                after: Position::START,
+                interval: files.interval.as_secs_f64(),
+                facts: Arc::new(VmFacts::default()),
+                view: Some(Arc::new(view)),
+                logs: LogTails::default(),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                taken = files.live.publish(report) => if !taken { return },
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

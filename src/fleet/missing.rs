@@ -3,14 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::commits::Identity;
 use super::poller::{REMOVAL_TIMEOUT, Shared};
-use super::recorder::{Recorder, ResumeError, in_time};
+use super::recorder::{Fault, Recorder, ResumeError, in_time};
 use crate::journal::JournalError;
 use crate::model::{LOCAL_VM, VmFacts, VmId, VmName};
 use crate::tracker::TrackerConfig;
+
+/// How long the lease of a VM that went is waited for: free, it is granted sooner.
+const GRANTED_WITHIN: std::time::Duration = std::time::Duration::from_millis(1500);
 
 /// Tells clients that each VM is removed which the journal knows as watched, and `kept` does not name.
 ///
@@ -49,7 +53,16 @@ async fn remove(shared: &Shared, vm: &VmName, vm_id: VmId) -> Result<(), Journal
     let last = in_time(journal.last_commit(&who.vm_id)).await?;
     let sources = last.iter().flat_map(|last| &last.commit.cursors).map(|cursor| cursor.path.as_str().into()).collect();
     let config = TrackerConfig { sources, ..TrackerConfig::default() };
-    let mut recorder = match Recorder::resume(who, config, journal, metrics).await {
+    let known = Recorder::known(who.clone(), config.clone(), Arc::clone(&journal), metrics.clone()).await;
+    if known.is_ok_and(|known| known.restored_view().is_none()) {
+        return Ok(());
+    }
+    // As long as somebody else polls it, it is not gone: that one has not read the configuration yet.
+    let mut claim = shared.leases.claim(&who.vm_id);
+    let Ok(lease) = timeout(GRANTED_WITHIN, claim.granted()).await else {
+        return Err(JournalError::Store("another replica polls it".into()));
+    };
+    let mut recorder = match Recorder::resume(who, config, lease.rev, journal, metrics).await {
         Ok(recorder) => recorder,
         Err(ResumeError::Away(cause)) => return Err(JournalError::Store(cause)),
         Err(ResumeError::Unreadable(why)) => {
@@ -60,9 +73,12 @@ async fn remove(shared: &Shared, vm: &VmName, vm_id: VmId) -> Result<(), Journal
     if recorder.restored_view().is_none() {
         return Ok(());
     }
-    match tokio::time::timeout(REMOVAL_TIMEOUT, recorder.remove()).await {
+    match timeout(REMOVAL_TIMEOUT, recorder.remove()).await {
         Ok(Ok(())) => info!(%vm, "no longer watched: taken out of the configuration since the last start"),
-        Ok(Err(why)) => warn!(%vm, %why, "not told as removed: what the journal keeps of it cannot be read"),
+        Ok(Err(Fault::Superseded)) => return Err(JournalError::Superseded),
+        Ok(Err(Fault::Unreadable(why))) => {
+            warn!(%vm, %why, "not told as removed: what the journal keeps of it cannot be read");
+        }
         Err(_) => return Err(JournalError::Store("no answer in time".into())),
     }
     Ok(())

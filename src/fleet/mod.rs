@@ -1,7 +1,7 @@
 //! One task per VM joins probe, tracker, event and journal: it asks, tracks, commits and tells the live bus.
 //!
 //! The only room that sees both ends of the flow's first half. The watchers' wish for an interval comes in through a
-//! channel. May import `model`, `config`, `telemetry`, `lifecycle`, `probe`, `tracker`, `event`, `journal`.
+//! channel. May import `model`, `config`, `telemetry`, `lifecycle`, `probe`, `tracker`, `event`, `journal`, `replicas`.
 
 mod begin;
 mod checkpoint;
@@ -113,7 +113,8 @@ impl Fleet {
                 has_power: config.power.is_some(),
             },
             first_report: self.readiness.gate(format!("vm {}", config.name), "no report yet"),
-            announced: told,
+            announced: Some(told),
+            made_at: self.shared.journal.bounds().announced,
         };
         let stop = self.stop.child_token();
         let (ending, ends) = watch::channel(Ending::Stop);

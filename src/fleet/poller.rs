@@ -8,23 +8,27 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::begin::{Target, Unfit, begin, refuse};
+use super::begin::{Held, Target, Unfit, hold, identity, refuse};
 use super::commits::Identity;
 use super::pulse::{Polling, Pulse};
-use super::recorder::{Recorder, Unreadable};
+use super::recorder::{Fault, Recorder, ResumeError, Unreadable};
 use super::schedule::Schedule;
 use crate::event::Position;
 use crate::journal::{Journal, LiveReport, LiveSender};
 use crate::lifecycle::Gate;
 use crate::model::{Demand, LogTails, Power, Report, Timestamp, VmName, VmView};
 use crate::probe::Probe;
-use crate::telemetry::{Held, PollMetrics, PollOutcome, Traces};
+use crate::replicas::{Claim, Leases};
+use crate::telemetry::{Held as HeldGauge, PollMetrics, PollOutcome, Traces};
 
 /// How many times one poll reads on in logs before it looks at the whole VM again: 16 MiB per log.
 const MAX_CONTINUATIONS: usize = 16;
 
 /// How long the journal is given to take the word that a VM was removed.
 pub(super) const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a VM is watched again that another replica removed.
+const LOOK_WHETHER_BACK: Duration = Duration::from_secs(5);
 
 /// What every poller shares.
 #[derive(Clone)]
@@ -33,6 +37,8 @@ pub struct Shared {
     pub journal: Arc<dyn Journal>,
     /// Where views go.
     pub live: LiveSender,
+    /// Which VMs may be polled from here.
+    pub leases: Leases,
     /// What the watchers want.
     pub demand: watch::Receiver<Arc<Demand>>,
     /// Counters.
@@ -56,87 +62,165 @@ pub(super) enum Ending {
     Removed,
 }
 
-/// Announces one VM and polls it until `stop`; what `ending` then says decides whether clients are told.
+/// Announces one VM, and polls it whenever its lease is this replica's, until `stop`; what `ending` then says decides
+/// whether clients are told.
 pub(super) async fn run(
-    target: Target,
-    probe: Probe,
+    mut target: Target,
+    mut probe: Probe,
     shared: Shared,
     stop: CancellationToken,
     ending: watch::Receiver<Ending>,
 ) {
-    let begun = tokio::select! {
-        begun = begin(&target, &shared) => Some(begun),
-        () = stop.cancelled() => None,
-    };
-    let Target { vm, first_report, announced, .. } = target;
-    let mut poller = match begun {
-        Some(Ok(recorder)) => Poller::new(recorder, probe, shared),
-        Some(Err(Unfit { who, why })) => {
-            if let Some(who) = who {
-                let report = report_of(&who, 0, Position::START, shared.idle_interval, None, LogTails::default());
-                tell(&shared.live, report).await;
-            }
-            drop(announced);
-            refuse(&vm, &first_report, &why);
-            stop.cancelled().await;
-            probe.close().await;
-            return first_report.retire();
+    if let Err(Unfit { who, why }) = watch_vm(&mut target, &mut probe, &shared, &stop, &ending).await {
+        if let Some(who) = who {
+            let report = report_of(&who, 0, 0, Position::START, shared.idle_interval, None, LogTails::default());
+            tell(&shared.live, report).await;
         }
-        None => {
-            probe.close().await;
-            return first_report.retire();
-        }
-    };
-    poller.announce().await;
-    // Nobody need wait for it.
-    let _ = announced.send(());
-    if let Err(why) = poller.poll_until(&stop, &first_report).await {
-        refuse(&vm, &first_report, &why);
+        drop(target.announced.take());
+        refuse(&target.vm, &target.first_report, &why);
         stop.cancelled().await;
-    } else if *ending.borrow() == Ending::Removed {
-        poller.remove().await;
     }
-    poller.probe.close().await;
-    first_report.retire();
+    probe.close().await;
+    target.first_report.retire();
 }
 
-struct Poller {
+async fn watch_vm(
+    target: &mut Target,
+    probe: &mut Probe,
+    shared: &Shared,
+    stop: &CancellationToken,
+    ending: &watch::Receiver<Ending>,
+) -> Result<(), Unfit> {
+    let Some(who) = stop.run_until_cancelled(identity(target, shared)).await.transpose()? else { return Ok(()) };
+    let mut polls = 0;
+    loop {
+        let mut claim = shared.leases.claim(&who.vm_id);
+        if claim.lease().is_none() {
+            follow(target, &who, shared).await?;
+        }
+        let Some(lease) = stop.run_until_cancelled(claim.granted()).await else { return Ok(()) };
+        let held = tokio::select! {
+            held = hold(target, &who, lease.rev, shared) => held?,
+            () = claim.lost(lease.rev) => continue,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let Held::From(recorder) = held else {
+            drop(claim);
+            info!(vm = %who.vm, "not polled: it was removed by a replica that has read a newer configuration");
+            match stop.run_until_cancelled(comes_back(&who, target, shared)).await {
+                Some(()) => continue,
+                None => return Ok(()),
+            }
+        };
+        let mut poller = Poller::new(*recorder, probe, shared, claim, lease.rev, polls);
+        poller.announce().await;
+        // Nobody need wait for it.
+        target.announced.take().map(|announced| announced.send(()));
+        let ended = poller.poll_until(stop, &target.first_report).await;
+        polls = poller.poll_no;
+        match ended {
+            Halt::Stopped => {
+                if *ending.borrow() == Ending::Removed {
+                    poller.remove().await;
+                }
+                return Ok(());
+            }
+            Halt::Unreadable(why) => return Err(Unfit { who: Some(who), why }),
+            Halt::Lost => {
+                warn!(vm = %who.vm, rev = lease.rev, "not polled from here any more: the lease is over");
+                poller.probe.rest().await;
+            }
+        }
+    }
+}
+
+/// Tells the hub what is known of a VM that another replica polls, or that nobody does yet. It is no reason to be not
+/// ready.
+async fn follow(target: &mut Target, who: &Identity, shared: &Shared) -> Result<(), Unfit> {
+    target.first_report.ready();
+    let Some(announced) = target.announced.take() else { return Ok(()) };
+    let known = known(target, who, shared).await?;
+    let (after, view) = known.map_or((Position::START, None), |known| (known.after(), known.restored_view()));
+    tell(&shared.live, report_of(who, 0, 0, after, shared.idle_interval, view, LogTails::default())).await;
+    // Nobody need wait for it.
+    let _ = announced.send(());
+    Ok(())
+}
+
+/// What the journal has here of `who`; `None`: it does not say now.
+async fn known(target: &Target, who: &Identity, shared: &Shared) -> Result<Option<Recorder>, Unfit> {
+    let (journal, metrics) = (Arc::clone(&shared.journal), shared.metrics.clone());
+    match Recorder::known(who.clone(), target.tracker.clone(), journal, metrics).await {
+        Ok(known) => Ok(Some(known)),
+        Err(ResumeError::Unreadable(why)) => Err(Unfit { who: Some(who.clone()), why }),
+        Err(ResumeError::Away(cause)) => {
+            warn!(vm = %who.vm, %cause, "the journal does not say what it knows of this VM");
+            Ok(None)
+        }
+    }
+}
+
+/// Waits until a VM that was removed is watched again by some replica.
+async fn comes_back(who: &Identity, target: &Target, shared: &Shared) {
+    loop {
+        tokio::time::sleep(LOOK_WHETHER_BACK).await;
+        if let Ok(Some(known)) = known(target, who, shared).await
+            && !known.is_removed()
+        {
+            return;
+        }
+    }
+}
+
+struct Poller<'p> {
     recorder: Recorder,
-    probe: Probe,
-    shared: Shared,
+    probe: &'p mut Probe,
+    shared: &'p Shared,
+    claim: Claim,
+    lease_rev: u64,
     schedule: Schedule,
+    /// Counts the polls of this process's life, whatever leases it had.
     poll_no: u64,
     tails: LogTails,
     /// Logins counted so far.
     logins: u64,
     /// Its connection, as metrics have it; not when it is closed but when this poller has seen that.
-    connection: Option<Held>,
+    connection: Option<HeldGauge>,
 }
 
-impl Poller {
-    fn new(recorder: Recorder, probe: Probe, shared: Shared) -> Self {
+impl<'p> Poller<'p> {
+    fn new(
+        recorder: Recorder,
+        probe: &'p mut Probe,
+        shared: &'p Shared,
+        claim: Claim,
+        lease_rev: u64,
+        poll_no: u64,
+    ) -> Self {
         let mut schedule = Schedule::new(shared.idle_interval, Instant::now());
         schedule.wish(shared.demand.borrow().for_vm(&recorder.who().vm), Instant::now());
-        Self { recorder, probe, shared, schedule, poll_no: 0, tails: LogTails::default(), logins: 0, connection: None }
+        let (tails, logins) = (LogTails::default(), probe.logins());
+        Self { recorder, probe, shared, claim, lease_rev, schedule, poll_no, tails, logins, connection: None }
     }
 
     /// Tells the hub of the VM, with what the journal kept of it, before anything of it is news.
     async fn announce(&mut self) {
-        self.publish(self.recorder.restored_view()).await;
+        self.publish(0, self.recorder.restored_view()).await;
     }
 
-    /// Polls until `stop`.
-    async fn poll_until(&mut self, stop: &CancellationToken, first_report: &Gate) -> Result<(), Unreadable> {
+    /// Polls until it has to end.
+    async fn poll_until(&mut self, stop: &CancellationToken, first_report: &Gate) -> Halt {
         let mut demand = self.shared.demand.clone();
         self.heed(&mut demand);
-        let polling = self.shared.pulse.begin(Instant::now());
+        let polling = self.shared.pulse.begin(&self.recorder.who().vm, Instant::now());
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Halt::Stopped,
+                () = self.claim.lost(self.lease_rev) => return Halt::Lost,
                 changed = demand.changed() => {
                     // The sender lives as long as the hub; without it nobody watches any more.
-                    if changed.is_err() { return Ok(()); }
+                    if changed.is_err() { return Halt::Stopped; }
                     self.heed(&mut demand);
                     continue;
                 }
@@ -144,8 +228,7 @@ impl Poller {
             }
             match self.poll(stop, &polling).await {
                 Ok(()) => first_report.ready(),
-                Err(Halt::Stopped) => return Ok(()),
-                Err(Halt::Unreadable(why)) => return Err(why),
+                Err(halt) => return halt,
             }
         }
     }
@@ -188,6 +271,7 @@ impl Poller {
         if moved {
             self.probe.look_anew();
         }
+        self.check_lease()?;
         let cursors = self.recorder.cursors();
         let trace = self.shared.traces.poll();
         let report = tokio::select! {
@@ -196,6 +280,8 @@ impl Poller {
             report = self.probe.poll(self.poll_no, &cursors, continuation, self.shared.timeout) => report,
         };
         self.count(&report);
+        // However long this process was stopped meanwhile: who holds the VM now has seen more than this.
+        self.check_lease().inspect_err(|_| self.shared.metrics.discarded.inc())?;
         let taken = self.recorder.take(&report, Timestamp::from(SystemTime::now())).await?;
         self.shared.metrics.log_bytes.inc_by(taken.bytes);
         if let Some(trace) = trace {
@@ -205,7 +291,7 @@ impl Poller {
             self.probe.look_anew();
         }
         self.keep_lines(&report);
-        self.publish(taken.view).await;
+        self.publish(self.poll_no, taken.view).await;
         let off = report.power.is_some_and(|power| power != Power::On);
         // What was not committed is read again at the next poll, not at once.
         Ok(Answered { expected: report.outcome.is_ok() || off, unread: report.unread() && taken.committed })
@@ -221,7 +307,7 @@ impl Poller {
         self.connection = self
             .probe
             .connected()
-            .then(|| self.connection.take().unwrap_or_else(|| Held::on(&metrics.ssh_connections)));
+            .then(|| self.connection.take().unwrap_or_else(|| HeldGauge::on(&metrics.ssh_connections)));
         match failure {
             None => {
                 debug!(vm = %self.recorder.who().vm, poll = report.poll_no, took_ms = report.took.as_millis() as u64, "polled")
@@ -240,20 +326,22 @@ impl Poller {
         }
     }
 
-    async fn publish(&mut self, view: Option<VmView>) {
-        let (interval, after) = (self.schedule.interval(), self.recorder.after());
-        tell(
-            &self.shared.live,
-            report_of(self.recorder.who(), self.poll_no, after, interval, view, self.tails.clone()),
-        )
-        .await;
+    /// Whether the VM may be asked, and what it answered may be used (SEMANTICS, section 8).
+    fn check_lease(&self) -> Result<(), Halt> {
+        if self.claim.holds(self.lease_rev) { Ok(()) } else { Err(Halt::Lost) }
+    }
+
+    async fn publish(&mut self, poll_no: u64, view: Option<VmView>) {
+        let (interval, after, who) = (self.schedule.interval(), self.recorder.after(), self.recorder.who());
+        let report = report_of(who, self.lease_rev, poll_no, after, interval, view, self.tails.clone());
+        tell(&self.shared.live, report).await;
     }
 
     async fn remove(&mut self) {
         let vm = self.recorder.who().vm.clone();
         match tokio::time::timeout(REMOVAL_TIMEOUT, self.recorder.remove()).await {
             Ok(Ok(())) => info!(%vm, "no longer watched"),
-            Ok(Err(error)) => warn!(%vm, %error, "clients are not told of the removal: the journal cannot be read"),
+            Ok(Err(error)) => warn!(%vm, %error, "clients are not told of the removal"),
             Err(_) => warn!(%vm, "the journal did not take the removal in time; clients are not told of it"),
         }
     }
@@ -261,6 +349,7 @@ impl Poller {
 
 fn report_of(
     who: &Identity,
+    lease_rev: u64,
     poll_no: u64,
     after: Position,
     interval: Duration,
@@ -270,7 +359,7 @@ fn report_of(
     LiveReport {
         vm: who.vm.clone(),
         vm_id: who.vm_id.clone(),
-        lease_rev: 0,
+        lease_rev,
         poll_no,
         after,
         interval: interval.as_secs_f64(),
@@ -287,17 +376,22 @@ async fn tell(live: &LiveSender, report: LiveReport) {
     }
 }
 
-/// Why a poll did not come to its end.
+/// Why polling, or one poll, does not go on.
 enum Halt {
     /// The poller is to end; what it was about to do was not done.
     Stopped,
+    /// The VM is another replica's, or nobody's.
+    Lost,
     /// What the journal keeps of the VM cannot be gone on from.
     Unreadable(Unreadable),
 }
 
-impl From<Unreadable> for Halt {
-    fn from(why: Unreadable) -> Self {
-        Self::Unreadable(why)
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Superseded => Self::Lost,
+            Fault::Unreadable(why) => Self::Unreadable(why),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! One VM that does not answer is no reason to take this process out of service: its polls end, with a failure. If no poll
 //! of any VM ends, the fault is here.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::schedule::MAX_BACKOFF;
 use crate::lifecycle::Gate;
+use crate::model::VmName;
 
 /// How often it is looked whether polls end.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,32 +23,37 @@ pub struct Pulse(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Pollers that poll.
-    pollers: usize,
+    /// The VMs that are polled.
+    polled: BTreeSet<VmName>,
     /// When one of them was last known to get on; set with the first of them.
     last: Option<Instant>,
 }
 
 /// A poller that polls, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Polling(Pulse);
+pub(super) struct Polling(Pulse, VmName);
 
 impl Pulse {
-    /// A poller begins at `now`.
-    pub(super) fn begin(&self, now: Instant) -> Polling {
+    /// The poller of `vm` begins at `now`.
+    pub(super) fn begin(&self, vm: &VmName, now: Instant) -> Polling {
         let mut state = self.lock();
-        state.pollers += 1;
+        state.polled.insert(vm.clone());
         // The first one's first poll is as far from here as any from the one before.
-        if state.pollers == 1 {
+        if state.polled.len() == 1 {
             state.last = Some(now);
         }
-        Polling(self.clone())
+        Polling(self.clone(), vm.clone())
     }
 
     /// For how long no poll has ended; `None` while nobody polls.
     pub fn silence(&self, now: Instant) -> Option<Duration> {
         let state = self.lock();
-        state.last.filter(|_| state.pollers > 0).map(|last| now.saturating_duration_since(last))
+        state.last.filter(|_| !state.polled.is_empty()).map(|last| now.saturating_duration_since(last))
+    }
+
+    /// The VMs that this process polls.
+    pub fn polled(&self) -> Vec<VmName> {
+        self.lock().polled.iter().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -64,7 +71,7 @@ impl Polling {
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        self.0.lock().pollers -= 1;
+        self.0.lock().polled.remove(&self.1);
     }
 }
 
@@ -111,6 +118,7 @@ mod tests {
 
     use super::{Pulse, keep_polls_gate, limit};
     use crate::lifecycle::Readiness;
+    use crate::model::VmName;
 
     const IDLE: Duration = Duration::from_secs(10);
     const TIMEOUT: Duration = Duration::from_secs(5);
@@ -122,10 +130,11 @@ mod tests {
         let gate = readiness.gate("polls", "not looked at yet");
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_polls_gate(pulse.clone(), gate, IDLE, TIMEOUT, stop.clone()));
+        let vm = |name: &str| VmName::new(name).expect("a name");
         let said = || readiness.watch().borrow().clone();
         sleep(Duration::from_secs(3600)).await;
         assert!(said().is_empty(), "nothing is polled, so nothing is missing");
-        let (one, other) = (pulse.begin(Instant::now()), pulse.begin(Instant::now()));
+        let (one, other) = (pulse.begin(&vm("a"), Instant::now()), pulse.begin(&vm("b"), Instant::now()));
         for _ in 0..100 {
             sleep(IDLE).await;
             one.beat(Instant::now());

@@ -60,6 +60,23 @@ impl From<JournalError> for ResumeError {
     }
 }
 
+/// Why a recorder does not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// What the journal keeps of the VM cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// Somebody else commits for this VM: what is known here is not the last word any more.
+    #[error("another replica commits for this VM")]
+    Superseded,
+}
+
+impl From<StateError> for Fault {
+    fn from(error: StateError) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
 /// What became of a report.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -80,6 +97,8 @@ pub(super) struct Recorder {
     journal: Arc<dyn Journal>,
     metrics: PollMetrics,
     tracker: Tracker,
+    /// The lease under which it commits.
+    lease_rev: u64,
     /// Counts this VM's commits, over restarts.
     n: u64,
     /// The place of the last commit.
@@ -114,18 +133,42 @@ impl Drop for Away {
 }
 
 impl Recorder {
-    /// Goes on where the journal says that the last poll stopped.
+    /// Goes on under the lease `lease_rev` where the journal says that the last poll stopped.
     pub(super) async fn resume(
+        who: Identity,
+        config: TrackerConfig,
+        lease_rev: u64,
+        journal: Arc<dyn Journal>,
+        metrics: PollMetrics,
+    ) -> Result<Self, ResumeError> {
+        let last = in_time(journal.last_commit(&who.vm_id)).await?;
+        Self::from_last(last, who, config, lease_rev, journal, metrics)
+    }
+
+    /// What is known here of the VM without asking anybody, for a replica that does not poll it.
+    pub(super) async fn known(
         who: Identity,
         config: TrackerConfig,
         journal: Arc<dyn Journal>,
         metrics: PollMetrics,
     ) -> Result<Self, ResumeError> {
-        let last = in_time(journal.last_commit(&who.vm_id)).await?;
+        let last = in_time(journal.last_known(&who.vm_id)).await?;
+        Self::from_last(last, who, config, 0, journal, metrics)
+    }
+
+    fn from_last(
+        last: Option<LastCommit>,
+        who: Identity,
+        config: TrackerConfig,
+        lease_rev: u64,
+        journal: Arc<dyn Journal>,
+        metrics: PollMetrics,
+    ) -> Result<Self, ResumeError> {
         let tracker = Tracker::new(who.vm_id.clone(), config.clone());
         let (saved, saved_at) = (tracker.cursors(), Instant::now());
+        let after = Position::START;
         let mut recorder =
-            Self { who, config, journal, metrics, tracker, n: 0, after: Position::START, saved, saved_at, away: None };
+            Self { who, config, journal, metrics, tracker, lease_rev, n: 0, after, saved, saved_at, away: None };
         if let Some(last) = last {
             recorder.go_on_from(&last)?;
         }
@@ -163,14 +206,29 @@ impl Recorder {
         self.tracker.view().filter(|view| view.stage != Stage::Removed)
     }
 
+    /// Whether the last commit says that the VM was taken out of the configuration.
+    pub(super) fn is_removed(&self) -> bool {
+        self.tracker.view().is_some_and(|view| view.stage == Stage::Removed)
+    }
+
+    /// Commits that this replica polls the VM from here on, so that whatever the one before it still commits is refused.
+    /// `false`: the journal does not take it now.
+    pub(super) async fn take_over(&mut self) -> Result<bool, Fault> {
+        let commit = checkpoint_of(&self.who, &self.tracker, self.next());
+        self.commit(commit).await
+    }
+
     /// Finds out whether the commit that failed last landed all the same, if that is in doubt. `true`: it did, and the
     /// tracker stands behind it. Safe to cancel.
-    pub(super) async fn settle(&mut self) -> Result<bool, Unreadable> {
+    pub(super) async fn settle(&mut self) -> Result<bool, Fault> {
         if !self.in_doubt() {
             return Ok(false);
         }
         match in_time(self.journal.last_commit(&self.who.vm_id)).await {
             Ok(Some(last)) if last.seq > self.after.seq => {
+                if last.commit.lease_rev != self.lease_rev {
+                    return Err(Fault::Superseded);
+                }
                 self.go_on_from(&last)?;
                 self.back();
                 Ok(true)
@@ -185,13 +243,13 @@ impl Recorder {
                 self.fails(&cause);
                 Ok(false)
             }
-            Err(error) => Err(Unreadable::Record(error)),
+            Err(error) => Err(Unreadable::Record(error).into()),
         }
     }
 
     /// The place of the next commit.
     fn next(&self) -> Place {
-        Place { lease_rev: 0, n: self.n + 1, follows: self.after.seq }
+        Place { lease_rev: self.lease_rev, n: self.n + 1, follows: self.after.seq }
     }
 
     fn in_doubt(&self) -> bool {
@@ -201,8 +259,8 @@ impl Recorder {
     /// Takes `report` in and commits what it brought.
     ///
     /// # Errors
-    /// If the tracker's own state cannot be read back.
-    pub(super) async fn take(&mut self, report: &Report, now: Timestamp) -> Result<Taken, Unreadable> {
+    /// If the tracker's own state cannot be read back, or another replica commits for the VM.
+    pub(super) async fn take(&mut self, report: &Report, now: Timestamp) -> Result<Taken, Fault> {
         let before = self.tracker.clone();
         let steps = self.tracker.apply(report, now);
         let bytes = bytes_read(&before.cursors(), &self.tracker.cursors());
@@ -212,7 +270,7 @@ impl Recorder {
         let committed = self.commit_all(before, steps, now).await?;
         if committed && is_due(&self.saved, &self.tracker.cursors(), self.saved_at.elapsed()) {
             let checkpoint = checkpoint_of(&self.who, &self.tracker, self.next());
-            self.commit(checkpoint).await;
+            self.commit(checkpoint).await?;
             commits = true;
         }
         let committing = commits.then(|| Committing { began, took: clock.elapsed(), taken: committed });
@@ -223,7 +281,7 @@ impl Recorder {
     }
 
     /// Ends the VM's runs and says that it is removed; tries until the journal takes it.
-    pub(super) async fn remove(&mut self) -> Result<(), Unreadable> {
+    pub(super) async fn remove(&mut self) -> Result<(), Fault> {
         let mut backoff = Backoff::new(Duration::from_millis(200), MAX_PAUSE);
         loop {
             self.settle().await?;
@@ -239,12 +297,12 @@ impl Recorder {
 
     /// Commits `steps` in order. `false`: not all of them, and the tracker stands where the last one left it that was
     /// (`before`, if none was).
-    async fn commit_all(&mut self, before: Tracker, steps: Vec<Step>, now: Timestamp) -> Result<bool, Unreadable> {
+    async fn commit_all(&mut self, before: Tracker, steps: Vec<Step>, now: Timestamp) -> Result<bool, Fault> {
         let mut reached: Option<Box<str>> = None;
         for step in steps {
             let commit = commit_of(&self.who, step, self.next(), now);
             let state = commit.tracker_state.clone();
-            if !self.commit(commit).await {
+            if !self.commit(commit).await? {
                 self.tracker = match reached {
                     Some(state) => Tracker::restore(self.who.vm_id.clone(), self.config.clone(), &state)?,
                     None => before,
@@ -257,9 +315,9 @@ impl Recorder {
     }
 
     /// `false`: the journal did not take it now. What it refuses for good is passed over.
-    async fn commit(&mut self, commit: Commit) -> bool {
+    async fn commit(&mut self, commit: Commit) -> Result<bool, Fault> {
         if self.in_doubt() {
-            return false;
+            return Ok(false);
         }
         let (n, events, cursors) = (commit.n, commit.events.len(), commit.cursors.clone());
         match in_time(self.journal.commit(commit)).await {
@@ -271,12 +329,13 @@ impl Recorder {
             }
             Err(JournalError::Store(cause)) => {
                 self.fails(&cause);
-                return false;
+                return Ok(false);
             }
+            Err(JournalError::Superseded) => return Err(Fault::Superseded),
             Err(error) => error!(vm = %self.who.vm, %error, events, "the journal refused a commit for good"),
         }
         (self.saved, self.saved_at) = (cursors, Instant::now());
-        true
+        Ok(true)
     }
 
     fn fails(&mut self, cause: &str) {

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::VmName;
 
 /// The smallest interval that any open stream asked for, per VM, in seconds (1 to 60).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Demand(HashMap<VmName, u8>);
 
 impl Demand {
@@ -17,6 +20,11 @@ impl Demand {
     /// Whether nobody watches anything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Each wish.
+    pub fn iter(&self) -> impl Iterator<Item = (&VmName, u8)> {
+        self.0.iter().map(|(vm, seconds)| (vm, *seconds))
     }
 }
 

@@ -13,7 +13,7 @@ pub use logs::LogFormat;
 pub use metrics::{
     AddressSource, AuthMethod, AuthMetrics, AuthOutcome, ExportMetrics, ExportOutcome, FetchOutcome, Gauge,
     HandshakeOutcome, HandshakeVersion, Held, HttpMetrics, HubMetrics, JournalMetrics, Limit, LimitMetrics, Metrics,
-    PollMetrics, PollOutcome, ProcessMetrics, ProxyOutcome, Queue, ReloadOutcome, Scrape, ServerMetrics, VmPage,
-    encode,
+    PollMetrics, PollOutcome, ProcessMetrics, ProxyOutcome, Queue, ReloadOutcome, ReplicaMetrics, Scrape,
+    ServerMetrics, VmPage, encode,
 };
 pub use traces::{Committing, TraceSettings, Traceparent, Traces};

@@ -19,6 +19,7 @@ use crate::event::{DurableEvent, Position};
 use crate::journal::{Journal, LiveReceiver, LiveReport, live_bus};
 use crate::lifecycle::{Readiness, Tasks};
 use crate::model::{Demand, VmFacts, VmId, VmName};
+use crate::replicas::Leases;
 use crate::telemetry::{Metrics, PollMetrics, Traces};
 use crate::tracker::TrackerConfig;
 
@@ -39,7 +40,7 @@ async fn recorder(journal: &Arc<Flaky>, metrics: &PollMetrics) -> Recorder {
     let who = Identity { vm: name("a"), vm_id, facts: Arc::new(VmFacts::default()) };
     let config = TrackerConfig { total_tasks: None, sources: vec![LOG.into()], has_power: false };
     let journal = Arc::clone(journal) as Arc<dyn Journal>;
-    Recorder::resume(who, config, journal, metrics.clone()).await.expect("what it wrote itself")
+    Recorder::resume(who, config, 0, journal, metrics.clone()).await.expect("what it wrote itself")
 }
 
 /// A simulated VM that runs its benchmark, slowly, and whatever else `rest` says.
@@ -75,6 +76,7 @@ impl Lab {
         let shared = Shared {
             journal: Arc::clone(journal) as Arc<dyn Journal>,
             live,
+            leases: Leases::alone(),
             demand: wishes,
             metrics: metrics.clone(),
             idle_interval: Duration::from_secs(30),

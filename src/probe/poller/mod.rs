@@ -105,11 +105,17 @@ impl Probe {
         self.transport.connected()
     }
 
-    /// Ends the connection. (Dropping a probe ends it too, without a goodbye to the VM.)
-    pub async fn close(mut self) {
+    /// Ends the connection; a later poll connects anew.
+    pub async fn rest(&mut self) {
+        self.look_anew();
         if timeout(CLOSE_TIMEOUT, self.transport.close()).await.is_err() {
             tracing::warn!("a connection did not close in time and is dropped");
         }
+    }
+
+    /// Ends the connection. (Dropping a probe ends it too, without a goodbye to the VM.)
+    pub async fn close(mut self) {
+        self.rest().await;
     }
 
     fn request(&self, cursors: &[LogCursor], continuation: bool, limit: Duration) -> PollRequest {

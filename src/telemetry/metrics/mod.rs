@@ -28,7 +28,7 @@ pub use sets::{
 };
 pub use subsystems::{
     AuthMetrics, ExportMetrics, HttpMetrics, HubMetrics, JournalMetrics, LimitMetrics, PollMetrics, ProcessMetrics,
-    ServerMetrics, TraceMetrics,
+    ReplicaMetrics, ServerMetrics, TraceMetrics,
 };
 pub use vms::{RunMetrics, VmMetrics, VmPage};
 
@@ -41,6 +41,8 @@ pub struct Metrics {
     pub polls: PollMetrics,
     /// Of the journal.
     pub journal: JournalMetrics,
+    /// Of what replicas share.
+    pub replicas: ReplicaMetrics,
     /// Of the streams.
     pub hub: HubMetrics,
     /// Of the exports.
@@ -80,6 +82,7 @@ impl Metrics {
         Ok(Self {
             polls: PollMetrics::register(&registry)?,
             journal: JournalMetrics::register(&registry)?,
+            replicas: ReplicaMetrics::register(&registry)?,
             hub: HubMetrics::register(&registry)?,
             exports: ExportMetrics::register(&registry)?,
             http: HttpMetrics::register(&registry)?,

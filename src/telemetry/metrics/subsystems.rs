@@ -24,6 +24,8 @@ metrics! {
         log_bytes: Counter = "gatewatch_log_bytes_total", [];
         /// Times that the journal did not take a VM's commit, or did not say what became of it.
         journal_failures: Counter = "gatewatch_journal_failures_total", [];
+        /// Polls whose answer was dropped because the lease of the VM had ended meanwhile.
+        discarded: Counter = "gatewatch_polls_discarded_total", [];
         /// VMs whose latest changes the journal has not taken: they are shown live and told once it does.
         uncommitted: Gauge = "gatewatch_vms_uncommitted", [];
     }
@@ -50,6 +52,26 @@ metrics! {
         kept: Gauge = "gatewatch_journal_events_kept", [];
         /// Events removed because they need not be kept any more.
         pruned: Counter = "gatewatch_journal_pruned_events_total", [];
+    }
+}
+
+metrics! {
+    /// What several replicas share. All of it stays 0 where one is alone.
+    pub struct ReplicaMetrics {
+        /// Replicas that are up, this one among them.
+        replicas_up: Gauge = "gatewatch_replicas_up", [];
+        /// VMs that this replica holds the lease of: those that it polls.
+        leases_held: Gauge = "gatewatch_leases_held", [];
+        /// Leases taken.
+        leases_taken: Counter = "gatewatch_leases_taken_total", [];
+        /// Leases lost to another replica, or to a pause of this one.
+        leases_lost: Counter = "gatewatch_leases_lost_total", [];
+        /// Messages sent to the other replicas: reports of polls, and questions for theirs.
+        reports_sent: Counter = "gatewatch_replica_messages_sent_total", [];
+        /// Reports of polls received from the other replicas.
+        reports_received: Counter = "gatewatch_replica_messages_received_total", [];
+        /// Whether there is a connection to NATS: 1 or 0.
+        connected: Gauge = "gatewatch_nats_connected", [];
     }
 }
 

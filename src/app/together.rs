@@ -1,0 +1,78 @@
+//! What this process has in common with the other replicas of its fleet, if there are any.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::journal::OpenJournal;
+use crate::fleet::Pulse;
+use crate::hub::Hub;
+use crate::journal::{EngineError, LiveSender, live_bus};
+use crate::lifecycle::Tasks;
+use crate::model::{Demand, Timestamp};
+use crate::replicas::{Keeper, Leases, Peers, Presence, Relay, ReplicaId, ReplicaRecord, Told};
+use crate::telemetry::ReplicaMetrics;
+
+/// What pollers need of it.
+pub(super) struct Together {
+    /// Which VMs may be polled from here.
+    pub(super) leases: Leases,
+    /// Where pollers report to.
+    pub(super) live: LiveSender,
+    /// What the watchers of all replicas want.
+    pub(super) demand: watch::Receiver<Arc<Demand>>,
+    /// Who is up.
+    pub(super) peers: watch::Receiver<Arc<Peers>>,
+}
+
+/// What it is made of.
+pub(super) struct Parts<'a> {
+    pub(super) journal: &'a OpenJournal,
+    /// How others call this process.
+    pub(super) replica: String,
+    pub(super) hub: &'a Arc<Hub>,
+    /// The hub's bus.
+    pub(super) bus: LiveSender,
+    pub(super) pulse: Pulse,
+    /// Cancelled once this process is about to stop.
+    pub(super) leaving: CancellationToken,
+    /// Cancelled when nothing is polled any more.
+    pub(super) stop: CancellationToken,
+    pub(super) metrics: ReplicaMetrics,
+}
+
+/// Begins to share, where there is somebody to share with.
+pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, EngineError> {
+    let Parts { journal, replica, hub, bus, pulse, leaving, stop, metrics } = parts;
+    let record = ReplicaRecord {
+        replica: replica.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: Timestamp::from(SystemTime::now()),
+        ..ReplicaRecord::default()
+    };
+    let Some(engine) = journal.engine() else {
+        let (told, peers) = watch::channel(Arc::new(Peers::alone(record)));
+        // It never changes.
+        drop(told);
+        return Ok(Together { leases: Leases::alone(), live: bus, demand: hub.demand(), peers });
+    };
+    let me = ReplicaId::random(&replica);
+    let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
+    let (peers, demand) = (presence.peers(), presence.demand());
+    let (keeper, leases) = Keeper::open(engine, me, presence.peers(), metrics.clone()).await?;
+    let (live, own) = live_bus();
+    let relay = Relay::new(engine, own, bus, metrics);
+    let (wishes, streams) = (hub.demand(), Arc::clone(hub));
+    let told = move || Told {
+        draining: leaving.is_cancelled(),
+        streams: streams.streams(),
+        polls: pulse.polled(),
+        ..Told::default()
+    };
+    tasks.spawn_essential("replicas", presence.run(told, wishes, stop.clone()));
+    tasks.spawn_essential("leases", keeper.run(stop.clone()));
+    tasks.spawn_essential("live reports of replicas", relay.run(stop));
+    Ok(Together { leases, live, demand, peers })
+}
