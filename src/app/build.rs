@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
@@ -16,6 +16,7 @@ use super::keys::{self, KeysError};
 use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
+use super::vitals::{POLLS, Vitals};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::history::Exports;
@@ -24,11 +25,12 @@ use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
 use crate::fleet::{
-    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate, watch_files,
+    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate,
+    polls_stale_after, watch_files,
 };
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{Journal, LiveSender, OpenError, live_bus};
-use crate::lifecycle::{Readiness, ServiceManager, Signals, Tasks, Turns};
+use crate::lifecycle::{Heart, Readiness, ServiceManager, Signals, Tasks, Turns};
 use crate::model::Timestamp;
 use crate::probe;
 use crate::server::{
@@ -112,6 +114,9 @@ impl App {
 
         let readiness = Readiness::new();
         let tasks = Tasks::new(&readiness);
+        // Everything below may wait for a disk or a VM; a start that does so lives.
+        let (heart, work_stop) = (Heart::new(Instant::now()), CancellationToken::new());
+        tasks.spawn_essential("heart", heart.clone().beat(work_stop.clone()));
         let (traces_stop, stopping) = watch::channel(None);
         if let Some(export) = export {
             tasks.spawn("traces", export.run(stopping));
@@ -126,8 +131,7 @@ impl App {
         let hub_config = HubConfig { replica, ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
         let (live, live_receiver) = live_bus();
-        let hub_stop = CancellationToken::new();
-        tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, hub_stop.clone()));
+        tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, work_stop.clone()));
 
         let (changed, changes) = mpsc::channel(CHANGES);
         let watching = watch_files_of(Arc::clone(&files), begun.clone(), changed, tasks.stopping());
@@ -145,9 +149,11 @@ impl App {
             timeout: config.poll.timeout,
             pulse: Pulse::default(),
         };
-        let (pulse, gate) = (shared.pulse.clone(), readiness.gate("polls", "not looked at yet"));
-        let polls = keep_polls_gate(pulse, gate, shared.idle_interval, shared.timeout, tasks.stopping());
+        let (pulse, gate) = (shared.pulse.clone(), readiness.gate(POLLS, "not looked at yet"));
+        let polls_stale_after = polls_stale_after(shared.idle_interval, shared.timeout);
+        let polls = keep_polls_gate(pulse.clone(), gate, polls_stale_after, tasks.stopping());
         tasks.spawn_essential("watch polls", polls);
+        let health = Arc::new(Vitals { said: readiness.watch(), heart, pulse, polls_stale_after });
         let bus = shared.live.clone();
         let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
@@ -193,7 +199,7 @@ impl App {
         let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
         let (exports, runner) = Exports::new(metrics.exports.clone());
         tasks.spawn_essential("exports", runner.run(tasks.stopping()));
-        let looked = Looked { readiness: &readiness, tasks: &tasks, hub: &hub, journal: &opened, bus: &bus };
+        let looked = Looked { health: &health, tasks: &tasks, hub: &hub, journal: &opened, bus: &bus };
         let scrape = Arc::new(looks::scrape(&metrics, &looked));
         let (revoke, revocations) = mpsc::channel(REVOCATIONS);
         let (last_reload, reload) = watch::channel(None);
@@ -213,7 +219,7 @@ impl App {
             office,
             files,
             metrics: scrape,
-            readiness: readiness.watch(),
+            health,
             default_interval,
         };
         let public = routes::public(doors.clone());
@@ -232,6 +238,12 @@ impl App {
         let admin = admin_listener
             .map(|listener| AdminThread::start(listener, routes::admin(doors), admin_stop.clone()))
             .transpose()?;
+        if let Some(admin) = &admin {
+            let (ended, stopping) = (admin.ended(), tasks.stopping());
+            // Nobody else asks it anything where its port is only scraped; the public listener says that it is gone.
+            let watching = async move { stopping.run_until_cancelled(ended).await.unwrap_or_default() };
+            tasks.spawn_essential("administration listener", watching);
+        }
         wait_for_fleet(announced, &bus).await;
         tasks.spawn_essential("serve", async move {
             if let Err(error) = serve(listener, public, serving).await {
@@ -258,7 +270,7 @@ impl App {
             tasks,
             readiness,
             server,
-            hub_stop,
+            work_stop,
             traces_stop,
             signals,
             drain_delay,

@@ -22,6 +22,7 @@ mod run;
 mod runs;
 mod session;
 mod traces;
+mod vitals;
 mod watch;
 
 pub use aligned::aligned;
@@ -29,7 +30,7 @@ pub use build::StartError;
 pub use demo::{Demo, DemoOptions, prepare_demo};
 pub use key_commands::{KeyRow, finish_rotation, list_keys, new_key, revoke_key, rotate_key};
 pub use keys::KeyState;
-pub use once::{healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
+pub use once::{health_address, healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
 pub use run::RunError;
 pub use runs::{RunsError, RunsFormat, RunsWanted, open_history, print_runs};
 
@@ -106,7 +107,8 @@ pub struct App {
     tasks: Tasks,
     readiness: Readiness,
     server: ServerHandle,
-    hub_stop: CancellationToken,
+    /// Ends what works until the last request and poll are over.
+    work_stop: CancellationToken,
     /// Told by when the last spans must be sent.
     traces_stop: tokio::sync::watch::Sender<Option<Instant>>,
     signals: Signals,
