@@ -35,6 +35,10 @@ UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 SYSUSERS = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 SHARE = $(DESTDIR)$(PREFIX)/share
 ETC = $(DESTDIR)/etc/gatewatch
+# What `make uninstall` takes away where it is empty then. The last ones are the system's where it has them anyway.
+FOLDERS = $(UNITS) $(dir $(UNITS)) $(SYSUSERS) $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/bash-completion \
+	$(SHARE)/zsh/site-functions $(SHARE)/zsh $(SHARE)/fish/vendor_completions.d $(SHARE)/fish $(SHARE)/doc $(ETC) \
+	$(if $(filter /usr /usr/local,$(PREFIX)),,$(SHARE)/man $(SHARE) $(DESTDIR)$(PREFIX)/lib $(BIN) $(DESTDIR)$(PREFIX))
 EXAMPLES = config/gatewatch.toml config/minimal.toml config/local.toml
 
 .PHONY: help build web web-if-node demo demo-stack test test-edge test-web lab soak bench install install-files uninstall install-build install-web install-run install-test
@@ -133,6 +137,7 @@ uninstall:
 	rm -f $(SHARE)/bash-completion/completions/gatewatch $(SHARE)/zsh/site-functions/_gatewatch
 	rm -f $(SHARE)/fish/vendor_completions.d/gatewatch.fish
 	rm -rf $(SHARE)/doc/gatewatch
+	@for folder in $(FOLDERS); do [ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder; done
 
 install-build:
 	@docker/install-packages "$(BUILD_PACKAGES)"

@@ -8,17 +8,21 @@ use axum::response::{IntoResponse, Response};
 
 use super::ApiState;
 use super::caller::Caller;
+use super::health::hung;
 use super::problem::ApiError;
 use crate::model::{Timestamp, VmGrant};
 use crate::telemetry::{VmPage, metrics};
 
 /// `/metrics` of the administration listener: everything.
 pub(super) async fn all(State(state): State<ApiState>) -> Response {
+    // The page says whether the process is ready, and must not say otherwise than `/readyz`.
+    hung(&state).await;
     answer(page(&state, &VmGrant::all()))
 }
 
 /// `/metrics` of the public listener: of VMs only those that the caller sees.
 pub(super) async fn of_caller(State(state): State<ApiState>, Caller(principal): Caller) -> Result<Response, ApiError> {
+    hung(&state).await;
     // Thousands of VMs take a while to write out, and streams wait for these threads.
     let page = tokio::task::spawn_blocking(move || page(&state, &principal.vms)).await;
     page.map(answer).map_err(|error| {

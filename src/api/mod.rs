@@ -38,6 +38,7 @@ use crate::model::Scope::{self, Admin, EventsRead, MetricsRead, VmsWrite};
 use crate::telemetry::Scrape;
 
 pub use self::admin::{LastReload, Office, RevokeError, RevokeKey};
+pub use self::health::Health;
 pub use self::vms::{RegisterError, RegisterVm};
 
 /// What handlers need; `app` fills it.
@@ -59,8 +60,8 @@ pub struct ApiState {
     pub files: watch::Receiver<Arc<FilesView>>,
     /// What `/metrics` shows of the process.
     pub metrics: Arc<Scrape>,
-    /// What is not ready, each as (what, why); empty when everything is.
-    pub not_ready: watch::Receiver<Vec<(String, String)>>,
+    /// How the process is now.
+    pub health: Arc<dyn Health>,
     /// Seconds between live events of a stream that names no interval, 1 to 60.
     pub default_interval: u8,
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::fleet_task::FleetOwner;
@@ -18,6 +18,7 @@ use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
 use super::together::{self, Parts, Together};
+use super::vitals::{POLLS, Vitals};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
 use crate::api::history::Exports;
@@ -26,11 +27,12 @@ use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
 use crate::fleet::{
-    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate, watch_files,
+    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate,
+    polls_stale_after, watch_files,
 };
 use crate::hub::{Hub, HubConfig};
 use crate::journal::{EngineError, Journal, LiveSender, live_bus};
-use crate::lifecycle::{Readiness, ServiceManager, Signals, Tasks, Turns};
+use crate::lifecycle::{Heart, Readiness, ServiceManager, Signals, Tasks, Turns};
 use crate::model::Timestamp;
 use crate::probe;
 use crate::replicas::Leases;
@@ -118,6 +120,9 @@ impl App {
 
         let readiness = Readiness::new();
         let tasks = Tasks::new(&readiness);
+        // Everything below may wait for a disk or a VM; a start that does so lives.
+        let (heart, work_stop) = (Heart::new(Instant::now()), CancellationToken::new());
+        tasks.spawn_essential("heart", heart.clone().beat(work_stop.clone()));
         let (traces_stop, stopping) = watch::channel(None);
         if let Some(export) = export {
             tasks.spawn("traces", export.run(stopping));
@@ -129,14 +134,14 @@ impl App {
         if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
             tasks.spawn_essential("journal", keeping);
         }
-        let (hub_stop, leaving) = (CancellationToken::new(), CancellationToken::new());
-        if let Some(following) = opened.following(hub_stop.clone()) {
+        let leaving = CancellationToken::new();
+        if let Some(following) = opened.following(work_stop.clone()) {
             tasks.spawn_essential("journal mirror", following);
         }
         let hub_config = HubConfig { replica: replica.clone(), ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
         let (bus, live_receiver) = live_bus();
-        tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, hub_stop.clone()));
+        tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, work_stop.clone()));
 
         let (changed, changes) = mpsc::channel(CHANGES);
         let watching = watch_files_of(Arc::clone(&files), begun.clone(), changed, tasks.stopping());
@@ -151,7 +156,7 @@ impl App {
             bus: bus.clone(),
             pulse: pulse.clone(),
             leaving: leaving.clone(),
-            stop: hub_stop.clone(),
+            stop: work_stop.clone(),
             metrics: metrics.replicas.clone(),
         };
         let Together { leases, live, demand, peers } = together::begin(parts, &tasks).await?;
@@ -167,9 +172,11 @@ impl App {
             timeout: config.poll.timeout,
             pulse: pulse.clone(),
         };
-        let gate = readiness.gate("polls", "not looked at yet");
-        let polls = keep_polls_gate(pulse, gate, shared.idle_interval, shared.timeout, tasks.stopping());
+        let gate = readiness.gate(POLLS, "not looked at yet");
+        let polls_stale_after = polls_stale_after(shared.idle_interval, shared.timeout);
+        let polls = keep_polls_gate(pulse.clone(), gate, polls_stale_after, tasks.stopping());
         tasks.spawn_essential("watch polls", polls);
+        let health = Arc::new(Vitals { said: readiness.watch(), heart, pulse, polls_stale_after });
         let mut owner = FleetOwner {
             fleet: Fleet::new(shared, tasks.clone(), readiness.clone(), runtime_dir),
             configured: config.vms.clone(),
@@ -214,7 +221,7 @@ impl App {
         let default_interval = u8::try_from(config.poll.interval.as_secs()).unwrap_or(60).clamp(1, 60);
         let (exports, runner) = Exports::new(metrics.exports.clone());
         tasks.spawn_essential("exports", runner.run(tasks.stopping()));
-        let looked = Looked { readiness: &readiness, tasks: &tasks, hub: &hub, journal: &opened, bus: &bus };
+        let looked = Looked { health: &health, tasks: &tasks, hub: &hub, journal: &opened, bus: &bus };
         let scrape = Arc::new(looks::scrape(&metrics, &looked));
         let (revoke, revocations) = mpsc::channel(REVOCATIONS);
         let (last_reload, reload) = watch::channel(None);
@@ -234,7 +241,7 @@ impl App {
             office,
             files,
             metrics: scrape,
-            readiness: readiness.watch(),
+            health,
             default_interval,
         };
         let public = routes::public(doors.clone());
@@ -253,6 +260,12 @@ impl App {
         let admin = admin_listener
             .map(|listener| AdminThread::start(listener, routes::admin(doors), admin_stop.clone()))
             .transpose()?;
+        if let Some(admin) = &admin {
+            let (ended, stopping) = (admin.ended(), tasks.stopping());
+            // Nobody else asks it anything where its port is only scraped; the public listener says that it is gone.
+            let watching = async move { stopping.run_until_cancelled(ended).await.unwrap_or_default() };
+            tasks.spawn_essential("administration listener", watching);
+        }
         wait_for_fleet(announced, [&live, &bus]).await;
         tasks.spawn_essential("serve", async move {
             if let Err(error) = serve(listener, public, serving).await {
@@ -279,7 +292,7 @@ impl App {
             tasks,
             readiness,
             server,
-            hub_stop,
+            work_stop,
             leaving,
             peers,
             traces_stop,

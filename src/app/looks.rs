@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use super::journal::OpenJournal;
+use super::vitals::Vitals;
+use crate::api::Health as _;
 use crate::hub::Hub;
 use crate::journal::{EmbeddedJournal, LiveSender};
-use crate::lifecycle::{Readiness, Tasks};
+use crate::lifecycle::Tasks;
 use crate::telemetry::{HubMetrics, Metrics, ProcessMetrics, Queue, Scrape};
 
 /// What is looked at.
 pub(super) struct Looked<'a> {
-    pub(super) readiness: &'a Readiness,
+    pub(super) health: &'a Arc<Vitals>,
     pub(super) tasks: &'a Tasks,
     pub(super) hub: &'a Arc<Hub>,
     pub(super) journal: &'a OpenJournal,
@@ -21,9 +23,9 @@ pub(super) struct Looked<'a> {
 pub(super) fn scrape(metrics: &Metrics, looked: &Looked<'_>) -> Scrape {
     let scrape = Scrape::new(metrics.registry.clone());
     let process = metrics.process.clone();
-    let (readiness, tasks) = (looked.readiness.watch(), looked.tasks.clone());
+    let (health, tasks) = (Arc::clone(looked.health), looked.tasks.clone());
     scrape.before_each(move || {
-        process.ready.set(i64::from(readiness.borrow().is_empty()));
+        process.ready.set(i64::from(health.not_ready().is_empty()));
         process.tasks.set(whole(tasks.alive()));
         process.look();
     });
@@ -39,6 +41,7 @@ pub(super) fn scrape(metrics: &Metrics, looked: &Looked<'_>) -> Scrape {
 }
 
 fn look_at_streams(hub: &Hub, metrics: &HubMetrics) {
+    metrics.vms_stale.set(whole(hub.stale_vms()));
     let lag = hub.lag();
     metrics.streams_behind.set(whole(lag.behind));
     metrics.lag_commits.set(i64::try_from(lag.commits).unwrap_or(i64::MAX));

@@ -23,6 +23,7 @@ mod runs;
 mod session;
 mod together;
 mod traces;
+mod vitals;
 mod watch;
 
 pub use aligned::aligned;
@@ -31,7 +32,7 @@ pub use demo::{Demo, DemoOptions, prepare_demo};
 pub use journal::JournalOpenError;
 pub use key_commands::{KeyRow, finish_rotation, list_keys, new_key, revoke_key, rotate_key};
 pub use keys::KeyState;
-pub use once::{healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
+pub use once::{health_address, healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
 pub use run::RunError;
 pub use runs::{RunsError, RunsFormat, RunsWanted, open_history, print_runs};
 
@@ -109,7 +110,8 @@ pub struct App {
     tasks: Tasks,
     readiness: Readiness,
     server: ServerHandle,
-    hub_stop: CancellationToken,
+    /// Ends what works until the last request and poll are over.
+    work_stop: CancellationToken,
     /// Tells the other replicas that this one is about to stop.
     leaving: CancellationToken,
     /// The replicas that are up.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::keys;
-use crate::config::{Config, VmConfig};
+use crate::config::{Config, ProxyProtocol, TlsMode, VmConfig};
 use crate::lifecycle::Signals;
 use crate::model::{LogCursor, Timestamp};
 use crate::probe::{Probe, describe, runtime_dir};
@@ -87,12 +87,29 @@ async fn ask(probe: &mut Probe, cursors: &[LogCursor], limit: Duration, raw: boo
     Ok((serde_json::to_vec_pretty(&describe(&report)).map_err(|error| error.to_string())?, answered))
 }
 
-/// Asks the administration listener at `listen` whether the process is alive.
+/// Where a process that runs by `config` can be asked whether it is alive: at the administration listener, else at the public
+/// one, as far as that answers whoever is on this machine.
+///
+/// # Errors
+/// One readable line that says what to do, if nobody can be asked.
+pub fn health_address(config: &Config) -> Result<SocketAddr, String> {
+    let why = match config.admin.listen {
+        Some(listen) => return Ok(listen),
+        None if config.tls.mode != TlsMode::Off => "speaks TLS",
+        None if config.proxy.protocol != ProxyProtocol::Off => "may want a PROXY header",
+        None => return Ok(config.server.listen),
+    };
+    Err(format!(
+        "there is nobody to ask: admin.listen is off, and the public listener {why}; give admin.listen an address, or switch \
+         this check off (docker run --no-healthcheck)"
+    ))
+}
+
+/// Asks the listener at `listen` whether the process is alive.
 ///
 /// # Errors
 /// One readable line that says what is wrong.
-pub async fn healthcheck(listen: Option<SocketAddr>) -> Result<(), String> {
-    let listen = listen.ok_or("there is no administration listener to ask: [admin] listen is off")?;
+pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
     let ask = async {
         let mut stream = TcpStream::connect(listen).await?;
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
@@ -111,5 +128,26 @@ pub async fn healthcheck(listen: Option<SocketAddr>) -> Result<(), String> {
         Ok(Err(error)) => Err(format!("{listen}: {error}")),
         Ok(Ok(head)) if head.starts_with("HTTP/1.1 200") => Ok(()),
         Ok(Ok(head)) => Err(format!("{listen} answered {:?}", head.lines().next().unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::health_address;
+    use crate::config::{Config, MapEnv};
+
+    #[test]
+    fn without_an_administration_listener_the_public_one_is_asked_where_it_answers() {
+        let address = |lines: &str| {
+            let text = format!("server.listen = \"127.0.0.1:18765\"\nauth.none = true\n{lines}\n");
+            health_address(&Config::parse(&text, "test", &MapEnv::default()).expect("a configuration"))
+        };
+        assert_eq!(address("tls.mode = \"off\"").unwrap(), "127.0.0.1:9765".parse().unwrap());
+        let none = "admin.listen = \"\"";
+        assert_eq!(address(&format!("{none}\ntls.mode = \"off\"")).unwrap(), "127.0.0.1:18765".parse().unwrap());
+        assert!(address(&format!("{none}\ntls.mode = \"dev\"")).unwrap_err().contains("speaks TLS"));
+        let proxy = "proxy.protocol = \"required\"\nproxy.trusted = [\"192.0.2.1\"]";
+        let refused = address(&format!("{none}\ntls.mode = \"off\"\n{proxy}")).unwrap_err();
+        assert!(refused.contains("PROXY header") && refused.lines().count() == 1, "{refused}");
     }
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::history::Exports;
-use crate::api::{self, ApiState, FilesView, Office, RegisterVm};
+use crate::api::{self, ApiState, FilesView, Health, Office, RegisterVm};
 use crate::edge::{self, EdgeState};
 use crate::hub::{Cut, Hub};
 use crate::journal::Journal;
@@ -27,7 +27,7 @@ pub(super) struct Doors {
     pub(super) office: Office,
     pub(super) files: watch::Receiver<Arc<FilesView>>,
     pub(super) metrics: Arc<Scrape>,
-    pub(super) readiness: watch::Receiver<Vec<(String, String)>>,
+    pub(super) health: Arc<dyn Health>,
     pub(super) default_interval: u8,
 }
 
@@ -42,7 +42,7 @@ impl From<Doors> for ApiState {
             office: doors.office,
             files: doors.files,
             metrics: doors.metrics,
-            not_ready: doors.readiness,
+            health: doors.health,
             default_interval: doors.default_interval,
         }
     }

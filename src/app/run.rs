@@ -118,7 +118,7 @@ impl App {
                 }
             })
             .await;
-        self.hub_stop.cancel();
+        self.work_stop.cancel();
         // Its task tells for as long as this is there.
         drop(std::mem::take(&mut self.turns));
         let left_time = shutdown.left().saturating_sub(Duration::from_millis(500));
@@ -130,7 +130,7 @@ impl App {
         shutdown.stage("close the journal", self.journal.close()).await;
         // Last, so that health and metrics answer for as long as there is something to tell.
         self.admin_stop.cancel();
-        if let Some(admin) = &mut self.admin {
+        if let Some(admin) = &self.admin {
             shutdown.stage("end the administration listener", admin.ended()).await;
         }
         shutdown.finish();

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
@@ -24,16 +25,24 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let told = |error: io::Error| Failure::Other(format!("{}: {error}", args.out.display()));
-    generate(&args.out).map_err(told)?;
+    generate(&args.out, &date()).map_err(told)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn generate(out: &Path) -> io::Result<()> {
+/// The day that pages are of: today, or that of the variable by which packages are built the same twice.
+fn date() -> String {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
+    let at = given.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    let text = humantime::format_rfc3339_seconds(at.unwrap_or_else(SystemTime::now)).to_string();
+    text.chars().take_while(|c| *c != 'T').collect()
+}
+
+fn generate(out: &Path, date: &str) -> io::Result<()> {
     let pages = out.join("man1");
     fs::create_dir_all(&pages)?;
     let mut command = shown();
     command.build();
-    write_pages(&command, &pages)?;
+    write_pages(&command, date, &pages)?;
     for (shell, folder) in SHELLS {
         let folder = out.join(folder);
         fs::create_dir_all(&folder)?;
@@ -44,11 +53,19 @@ fn generate(out: &Path) -> io::Result<()> {
 }
 
 /// One page for `command` and one for each below it.
-fn write_pages(command: &Command, pages: &Path) -> io::Result<()> {
+fn write_pages(command: &Command, date: &str, pages: &Path) -> io::Result<()> {
     let page = Man::new(command.clone()).source(concat!("gatewatch ", env!("CARGO_PKG_VERSION")));
-    // A page made twice is the same page. Without the quotes the argument would be none, and the next one be the date.
-    page.date("\"\"").manual("gatewatch").generate_to(pages)?;
-    command.get_subcommands().try_for_each(|below| write_pages(below, pages))
+    let page = page.date(date).manual("gatewatch");
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    fs::write(pages.join(page.get_filename()), tidy(&String::from_utf8_lossy(&text)))?;
+    command.get_subcommands().try_for_each(|below| write_pages(below, date, pages))
+}
+
+/// `page` without what mandoc warns of: line breaks around an empty line, where one space says it, and blanks at line ends.
+fn tidy(page: &str) -> String {
+    let lines: Vec<&str> = page.lines().map(str::trim_end).collect();
+    lines.join("\n").replace("\n.br\n\n.br\n", "\n.sp\n") + "\n"
 }
 
 /// The commands as people see them: completions would offer hidden ones too.
@@ -92,7 +109,7 @@ mod tests {
     #[test]
     fn every_command_has_a_man_page_that_tells_of_its_flags_and_of_the_commands_below_it() {
         let dir = tempfile::tempdir().unwrap();
-        generate(dir.path()).unwrap();
+        generate(dir.path(), "2026-11-26").unwrap();
         let all = all();
         for (name, command) in &all {
             let page = read(&dir.path().join(format!("man1/{name}.1"))).replace("\\-", "-");
@@ -109,7 +126,7 @@ mod tests {
     #[test]
     fn every_shell_completes_every_command_and_flag_and_no_hidden_one() {
         let dir = tempfile::tempdir().unwrap();
-        generate(dir.path()).unwrap();
+        generate(dir.path(), "2026-11-26").unwrap();
         for file in ["bash/gatewatch.bash", "zsh/_gatewatch", "fish/gatewatch.fish"] {
             let script = read(&dir.path().join(file));
             for (name, command) in all() {

@@ -14,16 +14,19 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Address of the administration listener, instead of the configuration's.
+    /// Address of the listener to ask, without TLS, instead of the configuration's.
     #[arg(long, value_name = "ADDRESS")]
     address: Option<SocketAddr>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let address = match args.address {
-        Some(address) => Some(address),
+        Some(address) => address,
         // A file that went bad says nothing of the process that runs with the one before.
-        None => args.config.load().map_or(Some(DEFAULT_ADMIN), |config| config.admin.listen),
+        None => match args.config.load() {
+            Ok(config) => app::health_address(&config).map_err(Failure::Other)?,
+            Err(_) => DEFAULT_ADMIN,
+        },
     };
     block_on(async move { app::healthcheck(address).await.map_err(Failure::Other) })?;
     Ok(ExitCode::SUCCESS)

@@ -19,7 +19,7 @@ mod tests;
 
 pub use files::{FilesContent, FilesWatch, watch_files};
 pub use poller::Shared;
-pub use pulse::{Pulse, keep_polls_gate};
+pub use pulse::{Polling, Pulse, keep_polls_gate, polls_stale_after};
 pub use registered::{MAX_REGISTERED, RegisteredError, RegisteredFile};
 
 use std::collections::{HashMap, HashSet};

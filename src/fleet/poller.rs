@@ -313,7 +313,7 @@ impl<'p> Poller<'p> {
                 debug!(vm = %self.recorder.who().vm, poll = report.poll_no, took_ms = report.took.as_millis() as u64, "polled")
             }
             Some(failure) => {
-                info!(vm = %self.recorder.who().vm, poll = report.poll_no, code = %failure.code, whose = ?failure.code.whose(),
+                info!(vm = %self.recorder.who().vm, poll = report.poll_no, code = %failure.code, whose = %failure.code.whose(),
                 retryable = failure.code.retryable(), cause = %failure.message, "poll failed")
             }
         }

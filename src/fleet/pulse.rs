@@ -31,11 +31,11 @@ struct State {
 
 /// A poller that polls, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Polling(Pulse, VmName);
+pub struct Polling(Pulse, VmName);
 
 impl Pulse {
     /// The poller of `vm` begins at `now`.
-    pub(super) fn begin(&self, vm: &VmName, now: Instant) -> Polling {
+    pub(crate) fn begin(&self, vm: &VmName, now: Instant) -> Polling {
         let mut state = self.lock();
         state.polled.insert(vm.clone());
         // The first one's first poll is as far from here as any from the one before.
@@ -46,7 +46,7 @@ impl Pulse {
     }
 
     /// For how long no poll has ended; `None` while nobody polls.
-    pub fn silence(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn silence(&self, now: Instant) -> Option<Duration> {
         let state = self.lock();
         state.last.filter(|_| !state.polled.is_empty()).map(|last| now.saturating_duration_since(last))
     }
@@ -54,6 +54,12 @@ impl Pulse {
     /// The VMs that this process polls.
     pub fn polled(&self) -> Vec<VmName> {
         self.lock().polled.iter().cloned().collect()
+    }
+
+    /// Why polls are stale at `now`, if they are: since none has ended for `limit`, which [`polls_stale_after`] gives.
+    pub fn stale(&self, now: Instant, limit: Duration) -> Option<String> {
+        let stale = self.silence(now).is_some_and(|silence| silence > limit);
+        stale.then(|| format!("stale: no poll of any VM has ended for {} s", limit.as_secs()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -76,34 +82,31 @@ impl Drop for Polling {
 }
 
 /// How long no poll may end before polls are stale: three intervals of a fleet that nobody watches, the longest pause of
-/// VMs that all fail, and the time of a poll.
-fn limit(idle_interval: Duration, timeout: Duration) -> Duration {
+/// VMs that all fail, and the time of a poll; an `idle_interval` and a `timeout` as in [`super::Shared`].
+pub fn polls_stale_after(idle_interval: Duration, timeout: Duration) -> Duration {
     3 * idle_interval + MAX_BACKOFF + timeout
 }
 
-/// Says on `gate`, until `stop`, whether polls get done: an `idle_interval` and a `timeout` as in [`super::Shared`].
-pub async fn keep_polls_gate(
-    pulse: Pulse,
-    gate: Gate,
-    idle_interval: Duration,
-    timeout: Duration,
-    stop: CancellationToken,
-) {
-    let limit = limit(idle_interval, timeout);
+/// Says on `gate`, until `stop`, whether polls get done, and logs when that changes.
+pub async fn keep_polls_gate(pulse: Pulse, gate: Gate, limit: Duration, stop: CancellationToken) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stale = false;
     gate.ready();
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let is = pulse.silence(Instant::now()).is_some_and(|silence| silence > limit);
-        if is && !stale {
-            tracing::error!(seconds = limit.as_secs(), "polls are stale: no poll of any VM has ended for so long");
-            gate.not_ready(format!("stale: no poll of any VM has ended for {} s", limit.as_secs()));
-        } else if stale && !is {
-            tracing::info!("polls end again");
-            gate.ready();
+        match pulse.stale(Instant::now(), limit) {
+            Some(why) if !stale => {
+                tracing::error!(seconds = limit.as_secs(), "polls are stale: no poll of any VM has ended for so long");
+                gate.not_ready(why);
+                stale = true;
+            }
+            None if stale => {
+                tracing::info!("polls end again");
+                gate.ready();
+                stale = false;
+            }
+            Some(_) | None => {}
         }
-        stale = is;
     }
     gate.retire();
 }
@@ -116,7 +119,7 @@ mod tests {
     use tokio::time::{Instant, advance, sleep};
     use tokio_util::sync::CancellationToken;
 
-    use super::{Pulse, keep_polls_gate, limit};
+    use super::{Pulse, keep_polls_gate, polls_stale_after};
     use crate::lifecycle::Readiness;
     use crate::model::VmName;
 
@@ -129,8 +132,9 @@ mod tests {
         readiness.started();
         let gate = readiness.gate("polls", "not looked at yet");
         let mut tasks = JoinSet::new();
-        tasks.spawn(keep_polls_gate(pulse.clone(), gate, IDLE, TIMEOUT, stop.clone()));
         let vm = |name: &str| VmName::new(name).expect("a name");
+        let limit = polls_stale_after(IDLE, TIMEOUT);
+        tasks.spawn(keep_polls_gate(pulse.clone(), gate, limit, stop.clone()));
         let said = || readiness.watch().borrow().clone();
         sleep(Duration::from_secs(3600)).await;
         assert!(said().is_empty(), "nothing is polled, so nothing is missing");
@@ -140,7 +144,7 @@ mod tests {
             one.beat(Instant::now());
             assert!(said().is_empty(), "one VM that hangs is not all of them");
         }
-        sleep(limit(IDLE, TIMEOUT) + Duration::from_secs(2)).await;
+        sleep(limit + Duration::from_secs(2)).await;
         assert_eq!(said(), [("polls".to_owned(), "stale: no poll of any VM has ended for 50 s".to_owned())]);
         other.beat(Instant::now());
         sleep(Duration::from_secs(2)).await;

@@ -148,13 +148,7 @@ impl Hub {
     }
 
     fn tick(&self, wheel: u32) {
-        let effects = {
-            let mut state = self.state();
-            let effects = state.tick(Instant::now());
-            let stale = state.vms().filter(|slot| slot.stale).count();
-            self.metrics.vms_stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
-            effects
-        };
+        let effects = self.state().tick(Instant::now());
         self.wake(&effects);
         let (now, clock) = (self.millis(), self.now());
         let stall = u64::try_from(self.config.stall.as_millis()).unwrap_or(u64::MAX);

@@ -244,6 +244,11 @@ impl Slot {
         now.duration_since(self.heard_at).as_secs_f64() > if limit.is_nan() { STALE_SECONDS } else { limit }
     }
 
+    /// Whether it is stale, told so or not: the hub's task, which tells, may hang.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        self.stale || self.overdue(now)
+    }
+
     /// Marks it stale and tells so, if it was reported at all.
     pub(super) fn mark_stale(&mut self) -> bool {
         self.stale = true;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Hub;
 use crate::model::{LogTails, VmFacts, VmGrant, VmId, VmName, VmView};
 
@@ -27,6 +29,7 @@ pub struct VmEntry {
 impl Hub {
     /// The VMs that `grant` allows, by name.
     pub fn vms(&self, grant: &VmGrant) -> Vec<VmEntry> {
+        let now = Instant::now();
         let state = self.state();
         let seen = state.vms().filter(|slot| grant.allows(&slot.vm));
         let mut entries: Vec<_> = seen
@@ -37,12 +40,18 @@ impl Hub {
                 view: slot.view.clone(),
                 logs: slot.logs.clone(),
                 interval: slot.interval,
-                stale: slot.stale,
+                stale: slot.is_stale(now),
             })
             .collect();
         drop(state);
         entries.sort_by(|a, b| a.vm.cmp(&b.vm));
         entries
+    }
+
+    /// How many VMs are stale.
+    pub fn stale_vms(&self) -> usize {
+        let now = Instant::now();
+        self.state().vms().filter(|slot| slot.is_stale(now)).count()
     }
 
     /// Whether `vm` is known and `grant` allows it.

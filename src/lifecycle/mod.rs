@@ -1,9 +1,10 @@
-//! How the process lives: named tasks with an owner, readiness that is said, backoff, signals, a staged stop,
-//! and what the service manager is told of it.
+//! How the process lives: named tasks with an owner, readiness that is said, signs of life, backoff, signals, a staged
+//! stop, and what the service manager is told of it.
 //!
 //! This room imports nothing of ours. Time comes from `tokio::time`, so that tests can pause it.
 
 mod backoff;
+mod heart;
 mod manager;
 mod readiness;
 mod shutdown;
@@ -11,6 +12,7 @@ mod signals;
 mod tasks;
 
 pub use backoff::Backoff;
+pub use heart::Heart;
 pub use manager::{ServiceManager, Turns};
 pub use readiness::{Gate, NotReady, Readiness};
 pub use shutdown::{Shutdown, StageReport};

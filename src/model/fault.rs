@@ -18,6 +18,24 @@ pub enum Whose {
     Client,
 }
 
+impl Whose {
+    /// The word on the wire, in metrics and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Network => "network",
+            Self::Local => "local",
+            Self::Client => "client",
+        }
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 macro_rules! error_codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $whose:ident, $retry:literal;)+) => {
         /// The closed list of codes that an `error` event carries.
@@ -117,5 +135,17 @@ impl PollFailure {
     pub fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
         let message = message.as_ref().trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
         Self { code, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Whose;
+
+    #[test]
+    fn whose_fault_it_is_has_one_word_everywhere() {
+        for whose in [Whose::Vm, Whose::Network, Whose::Local, Whose::Client] {
+            assert_eq!(serde_json::to_value(whose).expect("JSON"), whose.to_string());
+        }
     }
 }

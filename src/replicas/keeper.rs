@@ -27,7 +27,7 @@ use crate::model::VmId;
 use crate::telemetry::ReplicaMetrics;
 
 /// How often it is looked what is due.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Writes under way at once.
 const MAX_WRITES: usize = 256;

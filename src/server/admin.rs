@@ -3,12 +3,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
 use axum::Router;
 use prometheus::Registry;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::caps::ConnectionCaps;
@@ -26,7 +26,7 @@ const CONNECTIONS: usize = 256;
 #[derive(Debug)]
 pub struct AdminThread {
     local: SocketAddr,
-    ended: oneshot::Receiver<()>,
+    ended: CancellationToken,
 }
 
 impl AdminThread {
@@ -39,10 +39,7 @@ impl AdminThread {
         let limit_metrics = LimitMetrics::register(&registry).map_err(io::Error::other)?;
         let caps = ConnectionCaps::new(CONNECTIONS, CONNECTIONS, limit_metrics);
         let local = listener.local_addr();
-        let (say_ended, ended) = oneshot::channel();
-        thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            // Dropped, and so heard, in whatever way the thread ends.
-            let _say_ended = say_ended;
+        let ended = on_thread(move || {
             // Made and dropped here: a runtime must not be dropped inside another.
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(run(listener, router, caps, metrics, stop)),
@@ -58,10 +55,23 @@ impl AdminThread {
     }
 
     /// Waits until the thread ended; before its token was cancelled that is a failure.
-    pub async fn ended(&mut self) {
-        // The sender is only ever dropped.
-        let _ = (&mut self.ended).await;
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ended.clone().cancelled_owned()
     }
+}
+
+/// Does `work` on a thread of its own; the token is cancelled in whatever way that ends.
+fn on_thread(work: impl FnOnce() + Send + 'static) -> io::Result<CancellationToken> {
+    let ended = CancellationToken::new();
+    let say_ended = ended.clone().drop_guard();
+    thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        let _say_ended = say_ended;
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            // What it panicked with has been told where panics are.
+            tracing::error!("the thread of the administration listener panicked");
+        }
+    })?;
+    Ok(ended)
 }
 
 async fn run(
@@ -91,5 +101,27 @@ async fn run(
             tracing::error!(%error, "the administration listener failed");
         },
         () = stopper => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::on_thread;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_heard_to_have_ended() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let ended = on_thread(move || {
+            wait.recv().expect("the test says when");
+            panic!("expected by this test");
+        });
+        let ended = ended.expect("a thread");
+        assert!(timeout(Duration::from_millis(50), ended.cancelled()).await.is_err(), "it goes on");
+        go.send(()).expect("it waits");
+        timeout(Duration::from_secs(20), ended.cancelled()).await.expect("it is told");
     }
 }

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use axum_server::tls_rustls::RustlsConfig;
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, TrustAnchor};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 
 use super::certificates::{ByName, Pair, read_client_cas};
 use super::dev_cert::dev_certificate;
@@ -78,15 +79,22 @@ pub struct ReadTls {
 }
 
 /// The files that are in use.
-#[derive(Debug)]
 struct Read {
     files: Vec<PathBuf>,
     ca: Option<PathBuf>,
+    held: Held,
+}
+
+/// What the files held. A key of its own has none in here: it belongs to its certificate.
+#[derive(PartialEq)]
+struct Held {
+    chains: Vec<Vec<CertificateDer<'static>>>,
+    client_cas: Vec<TrustAnchor<'static>>,
 }
 
 impl std::fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsSettings").field("read", &self.read.load()).finish_non_exhaustive()
+        f.debug_struct("TlsSettings").field("files", &self.read.load().files).finish_non_exhaustive()
     }
 }
 
@@ -130,9 +138,12 @@ impl TlsSettings {
     /// The whole rustls configuration is replaced, so no session from before is resumed (G19).
     pub fn replace(&self, ReadTls { server, read, ends }: ReadTls) {
         self.serving.reload_from_config(Arc::new(server));
-        self.read.store(Arc::new(read));
+        let before = self.read.swap(Arc::new(read));
         self.metrics.certificate_end.set(ends);
-        self.metrics.certificate_reloads.of(ReloadOutcome::Ok).inc();
+        // Every reload reads them; most are of something else.
+        if before.held != self.read.load().held {
+            self.metrics.certificate_reloads.of(ReloadOutcome::Ok).inc();
+        }
     }
 
     /// Both in one.
@@ -152,7 +163,9 @@ impl TlsSettings {
                 let files = Files { first: files.clone(), ca: None };
                 build(config, files, SystemTime::now()).map(drop)
             }
-            (TlsMode::Dev, Some(client_ca)) => client_verifier(client_ca, provider()).map(drop),
+            (TlsMode::Dev, Some(client_ca)) => {
+                client_verifier(client_ca, read_client_cas(client_ca)?, provider()).map(drop)
+            }
             (TlsMode::Dev | TlsMode::Off, _) => Ok(()),
         }
     }
@@ -206,17 +219,24 @@ fn build(config: &TlsConfig, files: Files, now: SystemTime) -> Result<(ServerCon
     let first = Pair::load(&files.first, &provider, now)?;
     let others = config.certificates.iter().map(|files| Pair::load(files, &provider, now));
     let others = others.collect::<Result<Vec<_>, _>>()?;
-    let server = server_config(config, &first, &others, provider)?;
+    let client_cas = config.client_ca.as_deref().map(read_client_cas).transpose()?;
+    let held = Held {
+        chains: std::iter::once(&first).chain(&others).map(|pair| pair.certified.cert.clone()).collect(),
+        client_cas: client_cas.iter().flat_map(|store| store.roots.iter().cloned()).collect(),
+    };
+    let server = server_config(config, &first, &others, client_cas, provider)?;
     let pairs = || std::iter::once(&first).chain(&others);
     let ends = pairs().map(|pair| pair.ends).min().unwrap_or_default();
     let used = pairs().flat_map(|pair| [pair.files.cert.clone(), pair.files.key.clone()]);
-    Ok((server, Read { files: used.chain(config.client_ca.clone()).collect(), ca: files.ca }, ends))
+    let files = Read { files: used.chain(config.client_ca.clone()).collect(), ca: files.ca, held };
+    Ok((server, files, ends))
 }
 
 fn server_config(
     config: &TlsConfig,
     first: &Pair,
     others: &[Pair],
+    client_cas: Option<RootCertStore>,
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, TlsError> {
     let versions: &[_] = match config.min_version {
@@ -224,8 +244,8 @@ fn server_config(
         TlsVersion::V1_3 => &[&rustls::version::TLS13],
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
-    let builder = match &config.client_ca {
-        Some(path) => builder.with_client_cert_verifier(client_verifier(path, provider)?),
+    let builder = match config.client_ca.as_deref().zip(client_cas) {
+        Some((path, roots)) => builder.with_client_cert_verifier(client_verifier(path, roots, provider)?),
         None => builder.with_no_client_auth(),
     };
     let mut server = builder.with_cert_resolver(Arc::new(ByName::new(first, others)));
@@ -248,9 +268,9 @@ fn server_config(
 
 fn client_verifier(
     path: &Path,
+    roots: RootCertStore,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let roots = read_client_cas(path)?;
     WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
         .build()
         .map_err(|source| TlsError::ClientCa { path: path.to_owned(), source })

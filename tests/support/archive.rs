@@ -8,7 +8,7 @@ use axum::Router;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use gatewatch::api::history::Exports;
-use gatewatch::api::{self, ApiState, Office};
+use gatewatch::api::{self, ApiState, Health, Office};
 use gatewatch::config::{Config, MapEnv};
 use gatewatch::edge::auth::KeySet;
 use gatewatch::edge::{
@@ -192,6 +192,19 @@ impl Journal for Archive {
     }
 }
 
+/// Nothing is wrong with it.
+struct Well;
+
+impl Health for Well {
+    fn hung(&self) -> Option<String> {
+        None
+    }
+
+    fn not_ready(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
 /// The routes over an [`Archive`].
 pub struct Reading {
     pub archive: Arc<Archive>,
@@ -238,7 +251,7 @@ impl Reading {
             },
             files: watch::channel(Arc::default()).1,
             metrics: Arc::new(Scrape::new(metrics.registry)),
-            not_ready: watch::channel(Vec::new()).1,
+            health: Arc::new(Well),
             default_interval: 5,
         };
         Self { archive, bare: api::router(state), keys, stop, exports: metrics.exports, edge, tasks }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::history::Exports;
-use super::{ApiState, FilesView, LastReload, Office, RegisterVm, RevokeKey, router};
+use super::{ApiState, FilesView, Health, LastReload, Office, RegisterVm, RevokeKey, router};
 use crate::edge::{AuthMode, Client, Credentials, EdgeSettings, EdgeState, Keys};
 use crate::event::Position;
 use crate::hub::{Hub, HubConfig, VmEntry};
@@ -40,10 +40,27 @@ struct Lab {
     registrations: mpsc::Receiver<RegisterVm>,
     files: watch::Sender<Arc<FilesView>>,
     not_ready: watch::Sender<Vec<(String, String)>>,
+    hung: watch::Sender<Option<String>>,
     revocations: mpsc::Receiver<RevokeKey>,
     reloads: watch::Sender<Option<LastReload>>,
     /// The hub's task; it ends with the lab.
     _running: JoinSet<()>,
+}
+
+/// Health as a test says it is.
+struct Said {
+    not_ready: watch::Receiver<Vec<(String, String)>>,
+    hung: watch::Receiver<Option<String>>,
+}
+
+impl Health for Said {
+    fn hung(&self) -> Option<String> {
+        self.hung.borrow().clone()
+    }
+
+    fn not_ready(&self) -> Vec<(String, String)> {
+        self.not_ready.borrow().clone()
+    }
 }
 
 impl Lab {
@@ -77,6 +94,7 @@ impl Lab {
         let (revoke, revocations) = mpsc::channel(1);
         let (reloads, reload) = watch::channel(None);
         let (not_ready, not_ready_view) = watch::channel(Vec::new());
+        let (hung, hung_view) = watch::channel(None);
         let credentials = Credentials::of_keys(Arc::new(Keys::none()), &metrics);
         let edge = EdgeState::new(settings, credentials, &metrics);
         let (exports, runner) = Exports::new(metrics.exports.clone());
@@ -96,7 +114,7 @@ impl Lab {
             },
             files: files_view,
             metrics: Arc::new(Scrape::new(metrics.registry.clone())),
-            not_ready: not_ready_view,
+            health: Arc::new(Said { not_ready: not_ready_view, hung: hung_view }),
             default_interval: 5,
         };
         Self {
@@ -106,6 +124,7 @@ impl Lab {
             registrations,
             files,
             not_ready,
+            hung,
             revocations,
             reloads,
             _running: running,

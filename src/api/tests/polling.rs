@@ -269,6 +269,25 @@ async fn health_needs_no_credential_and_readiness_names_what_is_missing() {
     assert_eq!(json(ready).await, json!({"ready": false, "not_ready": [{"what": "journal", "why": "cannot write"}]}));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_hang_is_told_when_a_second_look_finds_it_too() {
+    let lab = fleet().await;
+    let ask = || async {
+        let alive = lab.send(request("GET", "/healthz", None)).await;
+        let status = alive.status().as_u16();
+        let body = alive.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    };
+    lab.hung.send_replace(Some("hung: no task has run for 6 s".into()));
+    assert_eq!(ask().await, (503, "hung: no task has run for 6 s".to_owned()));
+    // A process that was stopped and goes on: who answers is back before the rest.
+    let (told, ()) = tokio::join!(ask(), async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        lab.hung.send_replace(None);
+    });
+    assert_eq!(told, (200, "ok".to_owned()));
+}
+
 #[tokio::test]
 async fn a_wrong_path_and_a_wrong_method_are_problems() {
     let lab = fleet().await;

@@ -210,7 +210,7 @@ async fn the_admin_thread_answers_and_ends_with_its_token() {
     let stop = CancellationToken::new();
     let router = Router::new().route("/healthz", get(|| async { "ok" }));
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let mut admin = AdminThread::start(listener, router, stop.clone()).unwrap();
+    let admin = AdminThread::start(listener, router, stop.clone()).unwrap();
     let taken = Listener::bind(admin.local_addr()).unwrap_err().to_string();
     assert!(taken.contains(&format!("cannot listen on {}", admin.local_addr())), "{taken}");
 

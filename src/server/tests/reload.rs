@@ -74,6 +74,8 @@ async fn g20_a_pair_that_is_renamed_or_linked_in_is_shown_next_and_a_bad_one_nev
     let now_shown = shown().await;
     assert!(now_shown != der(one) && now_shown != der(two));
     assert_eq!(metrics.certificate_reloads.of(ReloadOutcome::Ok).get(), 2);
+    reload().unwrap();
+    assert_eq!(metrics.certificate_reloads.of(ReloadOutcome::Ok).get(), 2, "a reload of something else");
     for _ in 0..3 {
         ticks.next().await.expect("the stream that was open goes on").unwrap();
     }

@@ -239,7 +239,7 @@ impl Drop for Held {
     }
 }
 
-/// Counters of two closed labels; a pair appears once it happened.
+/// Counters of two closed labels. Every pair is there from the start, so that a rate never begins at a gap.
 #[derive(Clone, Debug)]
 pub struct CounterByPair<A, B> {
     vec: IntCounterVec,
@@ -262,11 +262,9 @@ impl<A: LabelSet, B: LabelSet> Family for CounterByPair<A, B> {
 
     fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
-        // Fails here, at start-up, rather than at the first request if the number of labels is wrong.
-        if let Some((a, b)) = A::ALL.first().zip(B::ALL.first()) {
+        for (a, b) in A::ALL.iter().flat_map(|a| B::ALL.iter().map(move |b| (a, b))) {
             vec.get_metric_with_label_values(&[a.as_str(), b.as_str()])?;
         }
-        vec.reset();
         Ok(Self { vec, set: PhantomData })
     }
 }
@@ -301,8 +299,9 @@ impl Family for Requests {
 
     fn register(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         let vec = add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)?;
-        vec.get_metric_with_label_values(&["", "", ""])?;
-        vec.reset();
+        // The routes are known elsewhere. One series is there from the start, so that a gateway nobody has asked yet counts none
+        // rather than nothing.
+        vec.get_metric_with_label_values(&["unmatched", "GET", "404"])?;
         Ok(Self(vec))
     }
 }

@@ -116,6 +116,8 @@ mod tests {
             "gatewatch_http_requests_total{code=\"200\",method=\"GET\",route=\"/api/vms\"} 1",
             "gatewatch_http_request_duration_seconds_bucket{route=\"/api/vms\",le=\"0.01\"} 1",
             "gatewatch_auth_total{method=\"bearer\",outcome=\"wrong\"} 1",
+            "gatewatch_auth_total{method=\"jwt\",outcome=\"expired\"} 0",
+            "gatewatch_http_requests_total{code=\"404\",method=\"GET\",route=\"unmatched\"} 0",
             "gatewatch_tls_handshakes_total{outcome=\"alert\"} 0",
             concat!("gatewatch_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     AuthMetrics, Described, ExportMetrics, HttpMetrics, HubMetrics, JournalMetrics, LimitMetrics, PollMetrics,
-    ProcessMetrics, RunMetrics, ServerMetrics, TraceMetrics, VmMetrics,
+    ProcessMetrics, ReplicaMetrics, RunMetrics, ServerMetrics, TraceMetrics, VmMetrics,
 };
 
 const HEAD: &str = "\
@@ -33,6 +33,7 @@ fn sections() -> Vec<(&'static str, Vec<Described>)> {
         ("Polls", PollMetrics::describe()),
         ("Streams", HubMetrics::describe()),
         ("The journal", JournalMetrics::describe()),
+        ("Replicas", ReplicaMetrics::describe()),
         ("Exports", ExportMetrics::describe()),
         ("HTTP", HttpMetrics::describe()),
         ("Credentials", AuthMetrics::describe()),

@@ -168,7 +168,7 @@ metrics! {
         proxy_headers: CounterBy<ProxyOutcome> = "gatewatch_proxy_headers_total", ["outcome"];
         /// When the first of the certificates in use ends, in seconds since the Unix epoch; 0 without TLS.
         certificate_end: Gauge = "gatewatch_tls_certificate_not_after_seconds", [];
-        /// Certificates and client CAs that were read anew, by outcome.
+        /// Changes of certificates and client CAs, by outcome: ok once they are in force, refused at each attempt.
         certificate_reloads: CounterBy<ReloadOutcome> = "gatewatch_tls_certificate_reloads_total", ["outcome"];
     }
 }
