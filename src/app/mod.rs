@@ -32,7 +32,9 @@ pub use demo::{Demo, DemoOptions, prepare_demo};
 pub use journal::JournalOpenError;
 pub use key_commands::{KeyRow, finish_rotation, list_keys, new_key, revoke_key, rotate_key};
 pub use keys::KeyState;
-pub use once::{health_address, healthcheck, make_dev_certificate, missing_parts, probe_once, warnings};
+pub use once::{
+    health_address, healthcheck, import_journal, make_dev_certificate, missing_parts, probe_once, warnings,
+};
 pub use run::RunError;
 pub use runs::{RunsError, RunsFormat, RunsWanted, open_history, print_runs};
 

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod generate;
 mod healthcheck;
+mod journal;
 mod key;
 mod probe;
 mod runs;
@@ -42,6 +43,8 @@ enum Command {
     Probe(probe::Args),
     /// Print the runs of the journal, or the tasks of one.
     Runs(runs::Args),
+    /// The journal.
+    Journal(journal::Args),
     /// API keys.
     Key(key::Args),
     /// Certificates.
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Runs(args) => runs::run(&args),
+        Command::Journal(args) => journal::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),

@@ -74,11 +74,11 @@ pub fn open_history(config: &Config) -> Result<Arc<dyn Journal>, String> {
                                     process that runs, where GET /api/runs shows it. To keep one on disk, set kind = \
                                     \"embedded\" under [journal]"
             .to_owned()),
-        JournalKind::Embedded => match ReadOnlyJournal::open(&config.journal.path) {
+        // Of a journal in NATS what this replica has of it: all but the last moments.
+        JournalKind::Embedded | JournalKind::Jetstream => match ReadOnlyJournal::open(&config.journal.path) {
             Ok(journal) => Ok(Arc::new(journal)),
             Err(error) => Err(error.to_string()),
         },
-        JournalKind::Jetstream => Err("a journal of kind \"jetstream\" cannot be read by this version".to_owned()),
     }
 }
 
