@@ -41,6 +41,7 @@ mod prometheus;
 mod promises;
 mod registration;
 mod reload;
+mod replicas;
 mod resets;
 mod resume_race;
 mod scanners;

@@ -131,15 +131,15 @@ impl App {
         let turns = tell(manager, &readiness, &tasks);
         let opened = super::journal::open(&config, &replica, &metrics.journal).await?;
         let journal = opened.journal();
-        if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
-            tasks.spawn_essential("journal", keeping);
-        }
         let leaving = CancellationToken::new();
         if let Some(following) = opened.following(work_stop.clone()) {
             tasks.spawn_essential("journal mirror", following);
         }
         let hub_config = HubConfig { replica: replica.clone(), ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
+        if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), &hub, tasks.stopping()) {
+            tasks.spawn_essential("journal", keeping);
+        }
         let (bus, live_receiver) = live_bus();
         tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, work_stop.clone()));
 

@@ -3,6 +3,7 @@
 //! Build order is the flow's; stop order is refuse, end streams, stop polls, close connections, report.
 
 mod aligned;
+mod away;
 mod build;
 mod demo;
 mod fleet_task;
