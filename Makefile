@@ -109,7 +109,7 @@ soak: install-build install-test
 	$(CARGO) run --locked --quiet --example soak -- --minutes $(SOAK_MINUTES)
 
 bench: install-build install-test
-	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge --bench scrape
+	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge --bench scrape --bench replicas
 	$(CARGO) bench --locked --bench report
 
 install: build

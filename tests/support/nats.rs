@@ -101,6 +101,11 @@ impl Nats {
         }
     }
 
+    /// The process of server `i`, which runs.
+    pub fn pid(&self, i: usize) -> u32 {
+        self.nodes[i].child.as_ref().map_or(0, Child::id)
+    }
+
     /// Kills every server and what it kept.
     pub fn forget(&mut self) {
         for i in 0..self.nodes.len() {
