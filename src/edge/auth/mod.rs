@@ -1,6 +1,7 @@
 //! Who is calling: API keys, JWTs, browser sessions, tickets, and what a route needs.
 
 mod codes;
+mod hook;
 mod judge;
 mod jwt;
 mod keys;
@@ -19,8 +20,8 @@ mod tests_keys;
 
 pub(super) use judge::authenticate;
 pub use jwt::{IssuerSet, Issuers, IssuersError, TokenFault};
-pub use keys::{KeyChanges, KeyFault, KeyInfo, KeySet, Keys, KeysError, new_key, new_secret};
+pub use keys::{KeyChanges, KeyFault, KeyInfo, KeyNews, KeySet, Keys, KeysError, new_key, new_secret};
 pub use require::{Caller, Require, require};
 pub use routes::session_routes;
-pub use session::{BeginFault, NewSession, SessionFault, SessionSecretError, SessionSecrets, SessionStore};
-pub use ticket::{Tickets, TooManyTickets};
+pub use session::{BeginFault, LoggedOut, NewSession, SessionFault, SessionSecretError, SessionSecrets, SessionStore};
+pub use ticket::{IssuedTicket, StoreAway, TicketFault, TicketHash, TicketStore, Tickets};
