@@ -17,6 +17,7 @@ use super::keys::{self, KeysError};
 use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
+use super::shared::{self, Common, Own};
 use super::together::{self, Parts, Together};
 use super::vitals::{POLLS, Vitals};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
@@ -131,6 +132,8 @@ impl App {
         let turns = tell(manager, &readiness, &tasks);
         let opened = super::journal::open(&config, &replica, &metrics.journal).await?;
         let journal = opened.journal();
+        let common = shared::open(opened.engine(), &replica, Own { secrets, file, registered }).await?;
+        let Common { secrets, registry, registered, sharing } = common;
         let leaving = CancellationToken::new();
         if let Some(following) = opened.following(work_stop.clone()) {
             tasks.spawn_essential("journal mirror", following);
@@ -182,7 +185,7 @@ impl App {
             configured: config.vms.clone(),
             registered,
             rules: config.register.clone(),
-            file,
+            registry,
             missing_at: None,
         };
         let (fleet, commands) = mpsc::channel(COMMANDS);
@@ -207,6 +210,7 @@ impl App {
         let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
         let edge = EdgeState::new(settings, credentials, &metrics);
         edge.replace_origins(config.cors.origins.clone());
+        sharing.wire(&edge, &hub, &tasks, &work_stop).await?;
         tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
         let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
         let logouts = reconsider_after_logouts(Arc::clone(&hub), edge.clone(), tasks.stopping());

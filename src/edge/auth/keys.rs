@@ -284,7 +284,8 @@ impl Keys {
     fn news_of(&self, set: &KeySet, before: &KeySet) -> KeyNews {
         let (now, before, revoked) = (set.marks(), before.marks(), self.revoked.load());
         let gone = before.difference(&now).map(|mark| Box::from(*mark)).collect();
-        let back = now.difference(&before).filter(|mark| revoked.contains(**mark)).map(|mark| Box::from(*mark)).collect();
+        let back =
+            now.difference(&before).filter(|mark| revoked.contains(**mark)).map(|mark| Box::from(*mark)).collect();
         KeyNews { gone, back }
     }
 
@@ -322,7 +323,8 @@ impl Keys {
     fn is_revoked(&self, kept: &Kept, secret: usize) -> bool {
         let revoked = self.revoked.load();
         // Most often there is none.
-        !revoked.is_empty() && (revoked.contains(&*kept.principals[secret].name) || revoked.contains(&kept.marks[secret]))
+        !revoked.is_empty()
+            && (revoked.contains(&*kept.principals[secret].name) || revoked.contains(&kept.marks[secret]))
     }
 
     /// Every key in force, in the order of ids.

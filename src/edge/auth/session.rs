@@ -190,7 +190,14 @@ impl SessionStore {
         // Time is our argument, not the library's.
         rules.validate_exp = false;
         let secrets = ArcSwap::from_pointee(secrets);
-        Self { secrets, rules, ttl, ended: Mutex::default(), changed: watch::Sender::default(), logouts: Hook::default() }
+        Self {
+            secrets,
+            rules,
+            ttl,
+            ended: Mutex::default(),
+            changed: watch::Sender::default(),
+            logouts: Hook::default(),
+        }
     }
 
     /// Puts other secrets in force. Sessions signed with one that is not among them end.

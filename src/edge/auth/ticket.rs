@@ -231,9 +231,8 @@ mod tests {
     #[tokio::test]
     async fn tickets_are_bounded_for_each_and_for_all_and_room_comes_back() {
         let tickets = Tickets::default();
-        let issue = async |name: &str, now| {
-            tickets.issue(&principal(name), events(), &VmGrant::all(), now).await.map(|_| ())
-        };
+        let issue =
+            async |name: &str, now| tickets.issue(&principal(name), events(), &VmGrant::all(), now).await.map(|_| ());
         for _ in 0..MAX_PER_PRINCIPAL {
             issue("k", NOW).await.unwrap();
         }
