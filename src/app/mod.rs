@@ -17,11 +17,13 @@ mod looks;
 mod once;
 #[cfg(test)]
 mod panic_tests;
+mod registry;
 mod reload;
 mod routes;
 mod run;
 mod runs;
 mod session;
+mod shared;
 mod together;
 mod traces;
 mod vitals;
