@@ -87,7 +87,9 @@ mod tests {
         let (engine, failing) = watch::channel(None::<Arc<str>>);
         let stale = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&stale);
-        let count = move || drop(counted.fetch_add(1, Ordering::Relaxed));
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_gate(failing, readiness.gate("journal", "opening"), count, stop.clone()));
         let is_ready = || readiness.watch().borrow().is_empty();

@@ -45,12 +45,17 @@ pub(super) struct Followed {
 }
 
 impl Followed {
+    /// Is about to follow `bucket` of `engine`: all that it holds comes with the first notes.
+    pub(super) fn from_now(engine: &Engine, bucket: Store) -> Self {
+        Self { bucket, connected: engine.connected(), watch: None }
+    }
+
     /// Follows `bucket` of `engine`, and hands all that it holds to `take`.
     ///
     /// # Errors
     /// If it cannot be read.
     pub(super) async fn new(engine: &Engine, bucket: Store, take: impl FnMut(Vec<Note>)) -> Result<Self, EngineError> {
-        let mut this = Self { bucket, connected: engine.connected(), watch: None };
+        let mut this = Self::from_now(engine, bucket);
         let read = timeout(FIRST_WITHIN, this.first(take)).await;
         read.map_err(|_| EngineError::Away(format!("the bucket {} cannot be read", this.bucket.name)))?;
         Ok(this)

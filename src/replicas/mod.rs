@@ -17,7 +17,6 @@ mod registered;
 mod relay;
 mod secrets;
 mod tickets;
-mod watching;
 
 pub use keeper::Keeper;
 pub use lease::{Claim, Lease, Leases};
