@@ -41,6 +41,7 @@ mod prometheus;
 mod promises;
 mod registration;
 mod reload;
+mod replicas_up;
 mod resets;
 mod resume_race;
 mod scanners;

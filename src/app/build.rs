@@ -159,7 +159,7 @@ impl App {
             stop: work_stop.clone(),
             metrics: metrics.replicas.clone(),
         };
-        let Together { leases, live, demand, peers } = together::begin(parts, &tasks).await?;
+        let Together { leases, live, demand, replicas } = together::begin(parts, &tasks).await?;
         let files = watch_local_files(&config, &journal, &live, &leases, &tasks);
         let shared = Shared {
             journal: Arc::clone(&journal),
@@ -242,6 +242,7 @@ impl App {
             files,
             metrics: scrape,
             health,
+            replicas,
             default_interval,
         };
         let public = routes::public(doors.clone());
@@ -294,7 +295,6 @@ impl App {
             server,
             work_stop,
             leaving,
-            peers,
             traces_stop,
             signals,
             drain_delay,

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::OpenJournal;
+use super::up::Up;
+use crate::api::Replicas;
 use crate::fleet::Pulse;
 use crate::hub::Hub;
 use crate::journal::{EngineError, LiveSender, live_bus};
@@ -24,7 +26,7 @@ pub(super) struct Together {
     /// What the watchers of all replicas want.
     pub(super) demand: watch::Receiver<Arc<Demand>>,
     /// Who is up.
-    pub(super) peers: watch::Receiver<Arc<Peers>>,
+    pub(super) replicas: Arc<dyn Replicas>,
 }
 
 /// What it is made of.
@@ -52,18 +54,6 @@ pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, E
         started_at: Timestamp::from(SystemTime::now()),
         ..ReplicaRecord::default()
     };
-    let Some(engine) = journal.engine() else {
-        let (told, peers) = watch::channel(Arc::new(Peers::alone(record)));
-        // It never changes.
-        drop(told);
-        return Ok(Together { leases: Leases::alone(), live: bus, demand: hub.demand(), peers });
-    };
-    let me = ReplicaId::random(&replica);
-    let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
-    let (peers, demand) = (presence.peers(), presence.demand());
-    let (keeper, leases) = Keeper::open(engine, me, presence.peers(), metrics.clone()).await?;
-    let (live, own) = live_bus();
-    let relay = Relay::new(engine, own, bus, metrics);
     let (wishes, streams) = (hub.demand(), Arc::clone(hub));
     let told = move || Told {
         draining: leaving.is_cancelled(),
@@ -71,8 +61,21 @@ pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, E
         polls: pulse.polled(),
         ..Told::default()
     };
+    let me = ReplicaId::random(&replica);
+    let Some(engine) = journal.engine() else {
+        // Of whom there is no news but what it knows of itself.
+        let (_, peers) = watch::channel(Arc::new(Peers::alone(me.clone(), record)));
+        let replicas = Arc::new(Up::new(me, peers, told));
+        return Ok(Together { leases: Leases::alone(), live: bus, demand: wishes, replicas });
+    };
+    let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
+    let demand = presence.demand();
+    let replicas = Arc::new(Up::new(me.clone(), presence.peers(), told.clone()));
+    let (keeper, leases) = Keeper::open(engine, me, presence.peers(), metrics.clone()).await?;
+    let (live, own) = live_bus();
+    let relay = Relay::new(engine, own, bus, metrics);
     tasks.spawn_essential("replicas", presence.run(told, wishes, stop.clone()));
     tasks.spawn_essential("leases", keeper.run(stop.clone()));
     tasks.spawn_essential("live reports of replicas", relay.run(stop));
-    Ok(Together { leases, live, demand, peers })
+    Ok(Together { leases, live, demand, replicas })
 }
