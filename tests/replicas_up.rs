@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{Gateway, Nats, eventually};
@@ -59,6 +60,21 @@ async fn each_of_two_replicas_tells_of_both_and_each_vm_is_polled_by_one_of_them
     eventually(GOODBYE, || async { rows(&one).await.len() == 1 }).await;
     eventually(SOON, || async { polled(&rows(&one).await) == all }).await;
     assert_eq!(one.stop().await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_nats_a_replica_says_that_it_polls_nothing_once_its_leases_are_over() {
+    let Some(mut nats) = Nats::start(1) else { return };
+    let gateway = Gateway::start(&config(&nats)).await;
+    eventually(SOON, || async { gateway.metric("gatewatch_leases_held").await == 3.0 }).await;
+    nats.signal(0, Signal::KILL);
+    eventually(SOON, || async { gateway.metric("gatewatch_nats_connected").await == 0.0 }).await;
+    eventually(SOON, || async { gateway.metric("gatewatch_leases_held").await == 0.0 }).await;
+    eventually(SOON, || async { polled(&rows(&gateway).await).is_empty() }).await;
+    assert_eq!(gateway.metric("gatewatch_replicas_up").await, 1.0);
+    nats.restart(0);
+    eventually(SOON, || async { gateway.metric("gatewatch_leases_held").await == 3.0 }).await;
+    assert_eq!(gateway.stop().await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
