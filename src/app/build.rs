@@ -180,7 +180,7 @@ impl App {
             stop: work_stop.clone(),
             metrics: metrics.replicas.clone(),
         };
-        let Together { leases, live, demand, peers } = together::begin(parts, &tasks).await?;
+        let Together { leases, live, demand, replicas } = together::begin(parts, &tasks).await?;
         let files = watch_local_files(&config, &journal, &live, &leases, &tasks);
         let shared = Shared {
             journal: Arc::clone(&journal),
@@ -248,6 +248,7 @@ impl App {
             files,
             metrics: scrape,
             health,
+            replicas,
             default_interval,
         };
         let public = routes::public(doors.clone());
@@ -300,7 +301,6 @@ impl App {
             server,
             work_stop,
             leaving,
-            peers,
             traces_stop,
             signals,
             drain_delay,

@@ -26,6 +26,7 @@ mod session;
 mod shared;
 mod together;
 mod traces;
+mod up;
 mod vitals;
 mod watch;
 
@@ -61,7 +62,6 @@ use crate::edge::EdgeState;
 use crate::hub::Hub;
 use crate::lifecycle::{Readiness, ServiceManager, SignalFeed, Signals, Tasks, Turns};
 use crate::model::Secret;
-use crate::replicas::Peers;
 use crate::server::{AdminThread, ConnectionCaps, ServerHandle, TlsSettings};
 use crate::telemetry::{LogFormat, ProcessMetrics, logs};
 
@@ -119,8 +119,6 @@ pub struct App {
     work_stop: CancellationToken,
     /// Tells the other replicas that this one is about to stop.
     leaving: CancellationToken,
-    /// The replicas that are up.
-    peers: tokio::sync::watch::Receiver<Arc<Peers>>,
     /// Told by when the last spans must be sent.
     traces_stop: tokio::sync::watch::Sender<Option<Instant>>,
     signals: Signals,

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::OpenJournal;
+use super::up::Up;
+use crate::api::Replicas;
 use crate::edge::StreamSlots;
 use crate::fleet::Pulse;
 use crate::hub::Hub;
@@ -25,7 +27,7 @@ pub(super) struct Together {
     /// What the watchers of all replicas want.
     pub(super) demand: watch::Receiver<Arc<Demand>>,
     /// Who is up.
-    pub(super) peers: watch::Receiver<Arc<Peers>>,
+    pub(super) replicas: Arc<dyn Replicas>,
 }
 
 /// What it is made of.
@@ -54,18 +56,6 @@ pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, E
         started_at: Timestamp::from(SystemTime::now()),
         ..ReplicaRecord::default()
     };
-    let Some(engine) = journal.engine() else {
-        let (told, peers) = watch::channel(Arc::new(Peers::alone(record)));
-        // It never changes.
-        drop(told);
-        return Ok(Together { leases: Leases::alone(), live: bus, demand: hub.demand(), peers });
-    };
-    let me = ReplicaId::random(&replica);
-    let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
-    let (peers, demand) = (presence.peers(), presence.demand());
-    let (keeper, leases) = Keeper::open(engine, me.clone(), presence.peers(), metrics.clone()).await?;
-    let (live, reports) = live_bus();
-    let relay = Relay::new(engine, reports, bus, metrics);
     let (wishes, streams, own) = (hub.demand(), Arc::clone(hub), Arc::clone(slots));
     let told = move || Told {
         draining: leaving.is_cancelled(),
@@ -73,12 +63,25 @@ pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, E
         polls: pulse.polled(),
         principals: own.by_principal(),
     };
-    tasks.spawn_essential("replicas", presence.run(told, wishes, stop.clone()));
-    let counting = count_elsewhere(Arc::clone(slots), me, peers.clone(), stop.clone());
+    let me = ReplicaId::random(&replica);
+    let Some(engine) = journal.engine() else {
+        // Of whom there is no news but what it knows of itself.
+        let (_, peers) = watch::channel(Arc::new(Peers::alone(me.clone(), record)));
+        let replicas = Arc::new(Up::new(me, peers, told));
+        return Ok(Together { leases: Leases::alone(), live: bus, demand: wishes, replicas });
+    };
+    let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
+    let demand = presence.demand();
+    let replicas = Arc::new(Up::new(me.clone(), presence.peers(), told.clone()));
+    let (keeper, leases) = Keeper::open(engine, me.clone(), presence.peers(), metrics.clone()).await?;
+    let (live, reports) = live_bus();
+    let relay = Relay::new(engine, reports, bus, metrics);
+    let counting = count_elsewhere(Arc::clone(slots), me, presence.peers(), stop.clone());
     tasks.spawn_essential("streams at other replicas", counting);
+    tasks.spawn_essential("replicas", presence.run(told, wishes, stop.clone()));
     tasks.spawn_essential("leases", keeper.run(stop.clone()));
     tasks.spawn_essential("live reports of replicas", relay.run(stop));
-    Ok(Together { leases, live, demand, peers })
+    Ok(Together { leases, live, demand, replicas })
 }
 
 /// Lets the streams that principals have at other replicas count here, until `stop`.

@@ -201,7 +201,8 @@ keys! { KEYS:
          same for every replica.");
     JOURNAL_SERVERS = Key::new("journal.servers", Kind::List { of: "NATS URL", max: 16 }, Default::List(&[]),
         "The NATS servers of `jetstream`, such as `tls://nats-1.example.org:4222`: version 2.11 or newer, with JetStream. \
-         A secret, as URLs may carry a password.").secret();
+         A secret, as URLs may carry user and password, or a token: those of the first that does are shown to all.")
+        .secret();
     JOURNAL_FLEET = Key::new("journal.fleet", Kind::Text("name"), Default::None,
         "The fleet's name in `jetstream`: replicas of one name are one fleet. It names the stream `gatewatch-FLEET`, the \
          buckets and the subjects below `gatewatch.FLEET`.");

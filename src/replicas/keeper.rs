@@ -217,16 +217,16 @@ impl Keeper {
             }
         }
         self.end_overdue(now);
-        self.metrics.leases_held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
     /// Tells pollers of leases that were not renewed in time. Whether they are lost only the bucket knows.
     fn end_overdue(&self, now: Instant) {
-        for (vm_id, held) in &self.held {
-            if now.duration_since(held.sent) >= HOLD_FOR {
-                self.leases.grant(vm_id, None);
-            }
+        let overdue = |held: &Held| now.duration_since(held.sent) >= HOLD_FOR;
+        for (vm_id, _) in self.held.iter().filter(|(_, held)| overdue(held)) {
+            self.leases.grant(vm_id, None);
         }
+        let good = self.held.values().filter(|held| !overdue(held)).count();
+        self.metrics.leases_held.set(i64::try_from(good).unwrap_or(i64::MAX));
     }
 
     fn look_at_peers(&mut self, now: Instant) {

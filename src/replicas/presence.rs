@@ -130,7 +130,7 @@ impl Presence {
     }
 
     /// Whether the bucket has it.
-    async fn tell(&self, record: &ReplicaRecord) -> bool {
+    async fn tell(&mut self, record: &ReplicaRecord) -> bool {
         let mut record = record.clone();
         let value = loop {
             let Ok(value) = serde_json::to_vec(&record) else { return false };

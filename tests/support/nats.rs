@@ -30,7 +30,7 @@ struct Node {
 }
 
 /// The program, where `make install-test` puts it or on the path.
-fn program() -> Option<PathBuf> {
+pub fn nats_program() -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
     if own.is_file() { Some(own) } else { find("nats-server") }
 }
@@ -43,7 +43,7 @@ impl Nats {
 
     /// The same, with `more` lines in each one's configuration.
     pub fn start_with(nodes: usize, more: &str) -> Option<Self> {
-        if program().is_none() {
+        if nats_program().is_none() {
             skip("no nats-server: run docker/install-nats-server");
             return None;
         }
@@ -79,7 +79,7 @@ impl Nats {
         let file = node.dir.join("nats.conf");
         fs::write(&file, config).expect("written");
         let log = fs::File::options().create(true).append(true).open(node.dir.join("log")).expect("a log file");
-        let child = Command::new(program().expect("found before"))
+        let child = Command::new(nats_program().expect("found before"))
             .arg("-c")
             .arg(file)
             .stdin(Stdio::null())

@@ -6,6 +6,7 @@
 
 mod append;
 mod bucket;
+mod credentials;
 mod engine;
 mod entry;
 mod follow;

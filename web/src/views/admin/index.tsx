@@ -2,10 +2,12 @@
 
 import { useEffect, useState } from 'preact/hooks';
 
+import type { Replicas } from '../../model/replicas';
 import { ask, Refused, useAsked, type Asked } from '../../ui/fetch';
 import { duration, NONE, number, some, time } from '../../ui/format';
 import { Age, Empty } from '../../ui/parts';
 import { NotThere } from '../runs/refused';
+import { ReplicaTable } from './replicas';
 import type { KeyRow, Limits, Reload, Streams, StreamRow } from './types';
 
 /** How often the lists are asked for, milliseconds, while somebody looks. */
@@ -28,6 +30,7 @@ export function AdminView() {
   return (
     <>
       <h1 class="visually-hidden">Administration</h1>
+      <ReplicaTable asked={useAsked<Replicas>('/api/replicas', round)} again={again} />
       <StreamTable asked={useAsked<Streams>('/api/streams?limit=200', round)} again={again} />
       <KeyTable asked={useAsked<KeyRow[]>('/api/keys', round)} again={again} />
       <LimitTable asked={useAsked<Limits>('/api/limits', round)} again={again} />
@@ -48,7 +51,8 @@ function StreamTable({ asked, again }: Part<Streams>) {
     <section class="panel" aria-labelledby="streams-title">
       <div class="tools">
         <h2 id="streams-title">Live streams</h2>
-        <span class="hint">{total > streams.length ? `${streams.length} of ${some(total, 'stream')}` : some(total, 'stream')}</span>
+        <span class="hint">{total > streams.length && `${streams.length} of `}
+          {some(total, 'stream')} at this replica</span>
       </div>
       {streams.length === 0 ? (
         <Empty>Nobody watches.</Empty>

@@ -8,6 +8,7 @@ import { usePage } from '../../store/store';
 import { some } from '../../ui/format';
 import { Empty } from '../../ui/parts';
 import { Card } from './card';
+import { usePollers } from './pollers';
 
 const vmsOf = (page: Page) => page.fleet.vms;
 const beyondOf = (page: Page) => page.fleet.beyond;
@@ -28,6 +29,7 @@ export function FleetView() {
   const vms = usePage(vmsOf);
   const beyond = usePage(beyondOf);
   const state = usePage(stateOf);
+  const by = usePollers(state === 'live' || state === 'stale');
   const [filter, setFilter] = useState(kept);
   const change = (part: Partial<Filter>) => setFilter({ ...filter, ...part });
   useEffect(() => sessionStorage.setItem(KEPT, JSON.stringify(filter)), [filter]);
@@ -42,7 +44,7 @@ export function FleetView() {
       {all.length > 0 && shown.length === 0 && <Empty>No VM matches.</Empty>}
       <div class="cards">
         {shown.map((vm) => (
-          <Card key={vm.name} vm={vm} />
+          <Card key={vm.name} vm={vm} poller={by.get(vm.name)} />
         ))}
       </div>
     </section>
