@@ -31,9 +31,12 @@ use lab::Lab;
 /// Plays benchmarks and lets everything happen to a fleet in turn; at the end it tells what was lost.
 #[derive(Parser)]
 struct Args {
-    /// How long; what is under way then is brought to its end.
+    /// How long, all together; each happens at least once, and what is under way is brought to its end.
     #[arg(long, default_value_t = 20.0)]
     minutes: f64,
+    /// Only what has this in its name.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Where the report goes, beside standard output.
     #[arg(long, default_value = "target/chaos.md")]
     report: PathBuf,
@@ -125,17 +128,20 @@ async fn chaos(args: &Args) -> bool {
         say("chaos: no nats-server: run docker/install-nats-server");
         return false;
     };
-    let until = Instant::now() + Duration::from_secs_f64(args.minutes * 60.0);
     fleet.calm(5.0, true).await;
-    for act in Act::ALL.into_iter().cycle() {
-        if Instant::now() >= until {
-            break;
-        }
+    let acts: Vec<Act> = Act::ALL.into_iter().filter(|act| act.name().contains(&args.only)).collect();
+    let each = Duration::from_secs_f64(args.minutes * 60.0 / acts.len().max(1) as f64);
+    for act in acts {
         say(&format!("chaos: {}", act.name()));
-        let (began, since) = (fleet.standing(), now());
-        act.happen(&mut fleet, &mut random).await;
-        let ended = fleet.settle(since).await;
-        report.row(act.name(), 1, &began, &ended);
+        let (until, began) = (Instant::now() + each, fleet.standing());
+        let (mut times, mut ended) = (0, began.clone());
+        while times == 0 || Instant::now() < until {
+            let since = now();
+            act.happen(&mut fleet, &mut random).await;
+            ended = fleet.settle(since).await;
+            times += 1;
+        }
+        report.row(act.name(), times, &began, &ended);
         broken(&mut fleet, act.name(), &mut report);
     }
     fleet.every_replica_has_all().await;
