@@ -24,7 +24,7 @@ use clap::Parser;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use faults::{Report, now, say};
+use faults::{Report, say};
 use fleet::{Cut, Fleet, Node};
 use lab::Lab;
 
@@ -136,9 +136,8 @@ async fn chaos(args: &Args) -> bool {
         let (until, began) = (Instant::now() + each, fleet.standing());
         let (mut times, mut ended) = (0, began.clone());
         while times == 0 || Instant::now() < until {
-            let since = now();
             act.happen(&mut fleet, &mut random).await;
-            ended = fleet.settle(since).await;
+            ended = fleet.settle().await;
             times += 1;
         }
         report.row(act.name(), times, &began, &ended);

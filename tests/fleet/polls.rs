@@ -87,22 +87,15 @@ impl Polls {
         Some(Handover { first, pause: first - last, late: of_old().filter(|poll| poll.at > first).count() })
     }
 
-    /// Stretches since `since` in which `vm` was asked more often than once in each interval and once more for each of
-    /// `takeovers` that touches them. Of stretches that overlap, the first.
-    pub fn too_often(&self, vm: &str, since: f64, takeovers: &[Span]) -> Vec<String> {
+    /// The first stretch since `since` in which `vm` was asked more often than once in each interval and once more for each
+    /// of `takeovers` that touches it.
+    pub fn too_often(&self, vm: &str, since: f64, takeovers: &[Span]) -> Option<String> {
         let times: Vec<f64> = self.times(vm).into_iter().filter(|at| *at >= since).collect();
-        let mut found = Vec::new();
-        let mut i = 0;
-        while i < times.len() {
-            let last = (times.len() - 1).min(i + LONGEST);
-            let wrong = (i + 1..=last).find(|j| j - i + 1 > most(times[i], times[*j], takeovers));
-            if let Some(j) = wrong {
-                let seconds = times[j] - times[i];
-                found.push(format!("{vm}: {} polls in {seconds:.2} s from {:.2} on", j - i + 1, times[i]));
-            }
-            i = wrong.map_or(i + 1, |j| j + 1);
-        }
-        found
+        let ends = |i: usize| i + 1..times.len().min(i + LONGEST);
+        let mut stretches = (0..times.len()).flat_map(|i| ends(i).map(move |j| (i, j)));
+        let (i, j) = stretches.find(|(i, j)| j - i + 1 > most(times[*i], times[*j], takeovers))?;
+        let seconds = times[j] - times[i];
+        Some(format!("{vm}: {} polls in {seconds:.2} s from {:.2} on", j - i + 1, times[i]))
     }
 }
 
@@ -112,7 +105,7 @@ fn most(from: f64, to: f64, takeovers: &[Span]) -> usize {
     intervals + 1 + LATE + takeovers.iter().filter(|span| span.from <= to && span.to >= from).count()
 }
 
-/// The longest time without any of `times` that begins in `span`, seconds.
+/// The longest part of `span` without any of `times`, seconds.
 pub fn longest_pause(times: &[f64], span: Span) -> f64 {
     let within = times.iter().copied().filter(|at| (span.from..=span.to).contains(at));
     let times: Vec<f64> = [span.from].into_iter().chain(within).chain([span.to]).collect();
@@ -139,14 +132,14 @@ mod tests {
     #[test]
     fn two_that_poll_at_once_are_found_and_a_takeover_is_not() {
         let steady: Vec<(f64, &str)> = (0..90).map(|n| (f64::from(n) * 1.01, "r0")).collect();
-        assert!(polls(&steady).too_often("a", 0.0, &[]).is_empty());
+        assert_eq!(polls(&steady).too_often("a", 0.0, &[]), None);
         let both: Vec<(f64, &str)> = steady.iter().flat_map(|(at, _)| [(*at, "r0"), (at + 0.4, "r1")]).collect();
-        assert!(!polls(&both[..8]).too_often("a", 0.0, &[]).is_empty(), "within some seconds");
-        assert!(polls(&both).too_often("a", 1000.0, &[]).is_empty(), "later");
+        assert!(polls(&both[..8]).too_often("a", 0.0, &[]).is_some(), "within some seconds");
+        assert_eq!(polls(&both).too_often("a", 1000.0, &[]), None, "later");
         let mut taken = steady.clone();
         taken.extend([(30.1, "r1"), (30.2, "r1")]);
-        assert!(!polls(&taken).too_often("a", 0.0, &[]).is_empty());
-        assert!(polls(&taken).too_often("a", 0.0, &[Span { from: 29.0, to: 31.0 }]).is_empty());
+        assert!(polls(&taken).too_often("a", 0.0, &[]).is_some());
+        assert_eq!(polls(&taken).too_often("a", 0.0, &[Span { from: 29.0, to: 31.0 }]), None);
     }
 
     #[test]

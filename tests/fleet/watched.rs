@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::polls::{Span, longest_pause};
 use super::replica::Replica;
 use crate::faults::{Follower, Pause, Place, Standing, Target};
 use crate::support::{HaProxy, bundle, eventually, trusting_builder};
@@ -81,6 +82,13 @@ impl Watched {
     /// The client that sees everything.
     pub fn plain(&self) -> &Follower {
         &self.followers[0].0
+    }
+
+    /// How long each client that sees `vm` was told of none of its completions in `span`, at the longest; seconds.
+    pub fn pauses(&self, vm: &str, span: Span) -> Vec<f64> {
+        let sees = |of: &Option<String>| of.as_ref().is_none_or(|of| of == vm);
+        let followers = self.followers.iter().filter(|(_, of)| sees(of));
+        followers.map(|(follower, _)| longest_pause(&follower.ledger().arrivals(vm), span)).collect()
     }
 
     /// The streams that are at `replica` now.

@@ -43,7 +43,8 @@ pub struct Fleet {
     polls: PathBuf,
     takeovers: Vec<Span>,
     lab: Option<Lab>,
-    began: f64,
+    /// Up to when polls were counted.
+    counted: f64,
     _dir: tempfile::TempDir,
 }
 
@@ -85,7 +86,7 @@ impl Fleet {
             polls,
             takeovers: Vec::new(),
             lab,
-            began: now(),
+            counted: now(),
             _dir: dir,
         };
         this.watched.follow(ONE).await;
@@ -162,13 +163,13 @@ impl Fleet {
         self.replicas[i].process.ready().await;
     }
 
-    /// Plays every run to its end and waits until every client was told of it; then counts the polls since `since`.
-    pub async fn settle(&mut self, since: f64) -> Standing {
+    /// Plays every run to its end and waits until every client was told of it; then counts the polls since the last time.
+    pub async fn settle(&mut self) -> Standing {
         let written = self.players.finish();
         self.watched.settled(&written).await;
-        let polls = self.polls();
+        let (polls, since) = (self.polls(), std::mem::replace(&mut self.counted, now()));
         let mut found: Vec<String> =
-            self.vms.iter().flat_map(|vm| polls.too_often(vm, since, &self.takeovers)).collect();
+            self.vms.iter().filter_map(|vm| polls.too_often(vm, since, &self.takeovers)).collect();
         found.extend(self.polls_of_lab().too_often(LAB, since, &self.takeovers));
         found.into_iter().for_each(|what| self.record.broke(what));
         let standing = self.standing();
@@ -192,7 +193,7 @@ impl Fleet {
 
     /// At the very end: each replica has everything from the beginning on.
     pub async fn every_replica_has_all(&mut self) {
-        self.settle(self.began).await;
+        self.settle().await;
         let written = self.players.finish();
         for i in self.up() {
             if let Some(wrong) = self.watched.whole(&self.replicas[i], &written).await {
