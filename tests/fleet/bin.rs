@@ -49,13 +49,14 @@ enum Act {
     Kill,
     Pause,
     Node(Node),
+    AllNodes,
     Cut(Cut),
     Rolling,
     Fourth,
 }
 
 impl Act {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Nothing,
         Self::Kill,
         Self::Node(Node::Follower),
@@ -64,6 +65,7 @@ impl Act {
         Self::Rolling,
         Self::Node(Node::LeaderOfLeases),
         Self::Pause,
+        Self::AllNodes,
         Self::Cut(Cut::Silent),
         Self::Fourth,
     ];
@@ -76,6 +78,7 @@ impl Act {
             Self::Node(Node::Follower) => "a NATS follower dies",
             Self::Node(Node::Leader) => "the journal's leader dies",
             Self::Node(Node::LeaderOfLeases) => "the leases' leader dies",
+            Self::AllNodes => "all of NATS dies",
             Self::Cut(Cut::Refused) => "NATS refuses a replica",
             Self::Cut(Cut::Silent) => "NATS is silent for one",
             Self::Rolling => "rolling restart",
@@ -93,6 +96,7 @@ impl Act {
                 fleet::resume(fleet, paused).await;
             }
             Self::Node(node) => fleet::kill_node(fleet, node).await,
+            Self::AllNodes => fleet::kill_all_nodes(fleet).await,
             Self::Cut(how) => fleet::cut(fleet, &vm, how).await,
             Self::Rolling => fleet::rolling_restart(fleet).await,
             Self::Fourth => fleet::fourth(fleet).await,

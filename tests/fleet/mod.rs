@@ -18,13 +18,15 @@ mod watched;
 mod world;
 
 pub use acts::{fourth, kill_poller, pause_poller, resume, rolling_restart};
-pub use engine_acts::{Cut, Node, cut, kill_node};
+pub use engine_acts::{Cut, Node, cut, kill_all_nodes, kill_node};
 pub use world::Fleet;
 
 /// Between two polls of a VM, as every configuration here says and every client asks for; seconds.
 pub const INTERVAL: f64 = 1.0;
 /// How long a lease lives that nobody renews, seconds.
 pub const LEASE: f64 = 15.0;
+/// How long a holder that hears nothing of NATS polls on, seconds.
+pub const HOLD: f64 = 10.0;
 /// How long the VMs of a replica that died may be without a poll, seconds: two leases.
 pub const AFTER_DEATH: f64 = 2.0 * LEASE;
 /// The same of one that was stopped in order: a second, beside the interval and what a busy machine adds to a poll. Far
