@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, unreachable_pub, reason = "this is a test binary")]
 
 mod faults;
+mod fleet;
 mod lab;
 mod support;
 
@@ -15,6 +16,7 @@ mod browser;
 mod browser_login;
 mod browser_origins;
 mod canary;
+mod chaos;
 mod command_line;
 mod disk_full;
 mod drain;
