@@ -28,7 +28,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum OpenJournal {
     Memory(Arc<MemoryJournal>),
     Embedded(Arc<EmbeddedJournal>),
-    Jetstream(Jetstream),
+    Jetstream(Box<Jetstream>),
 }
 
 /// A journal that several replicas write.
@@ -66,7 +66,7 @@ pub(super) async fn open(
         let settings = JetstreamConfig { path: path.clone(), retention };
         let (journal, follower) = JetstreamJournal::open(engine.clone(), settings, metrics.clone()).await?;
         let follower = Mutex::new(Some(follower));
-        return Ok(OpenJournal::Jetstream(Jetstream { journal: Arc::new(journal), engine, follower }));
+        return Ok(OpenJournal::Jetstream(Box::new(Jetstream { journal: Arc::new(journal), engine, follower })));
     }
     let settings = EmbeddedConfig { path: path.clone(), retention };
     let (path, metrics, now) = (path.clone(), metrics.clone(), Timestamp::from(SystemTime::now()));

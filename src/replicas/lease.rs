@@ -217,7 +217,7 @@ mod tests {
         let (leases, vm) = (Leases::kept(), VmId::from_journal("a"));
         let (one, other) = (leases.claim(&vm), leases.claim(&vm));
         drop(one);
-        assert_eq!(leases.wanted(), [vm.clone()]);
+        assert!(leases.wanted().len() == 1 && leases.wants(&vm));
         drop(other);
         assert!(leases.wanted().is_empty() && !leases.wants(&vm));
     }

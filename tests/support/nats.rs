@@ -105,6 +105,7 @@ impl Nats {
     }
 
     /// The process of server `i`, which runs.
+    #[allow(dead_code, reason = "benches want it")]
     pub fn pid(&self, i: usize) -> u32 {
         self.nodes[i].child.as_ref().map_or(0, Child::id)
     }
