@@ -33,6 +33,7 @@ mod layering;
 mod limits;
 mod metrics;
 mod nats_journal;
+mod nats_shared;
 mod openapi;
 mod pages;
 mod polling_routes;
