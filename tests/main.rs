@@ -32,6 +32,7 @@ mod lab_run;
 mod layering;
 mod limits;
 mod metrics;
+mod nats_gateways;
 mod nats_journal;
 mod nats_shared;
 mod openapi;

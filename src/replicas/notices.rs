@@ -20,7 +20,7 @@ const LOGOUT_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// How long a revocation is kept: whatever keys file still has the key by then is nobody's mistake of yesterday.
 const REVOCATION_AGE: Duration = Duration::from_secs(90 * 86_400);
 /// Logouts that are kept: of more the oldest go. Whoever may sign in can make them as fast as he may ask.
-const MAX_LOGOUTS: i64 = 20_000;
+const MAX_LOGOUTS: i64 = 10_000;
 /// How long what waits may take when the process stops.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 /// The longest key of either bucket.

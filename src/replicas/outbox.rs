@@ -90,6 +90,7 @@ impl Outbox {
 
     /// Brings everything to `bucket`, for ever.
     pub(super) async fn run(self, bucket: Store, mut connected: watch::Receiver<bool>) {
+        let mut failing = false;
         loop {
             let Some((place, (key, value))) = self.first() else {
                 self.0.news.notified().await;
@@ -104,9 +105,16 @@ impl Outbox {
                 None => bucket.delete(&*key).await.map_err(|error| error.to_string()),
             };
             match done {
-                Ok(()) => self.waiting().done(place),
+                Ok(()) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(bucket = bucket.name, "the other replicas can be told again");
+                    }
+                    self.waiting().done(place);
+                }
                 Err(error) => {
-                    tracing::warn!(bucket = bucket.name, %error, "the other replicas cannot be told now; trying again");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(bucket = bucket.name, %error, "the other replicas cannot be told now; trying again");
+                    }
                     sleep(AGAIN_AFTER).await;
                 }
             }

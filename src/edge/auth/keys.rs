@@ -1,6 +1,6 @@
 //! API keys: `gw_<id>_<secret>`, of which only a hash is kept.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::hook::Hook;
+use super::revoked::{KeyNews, Revoked, mark};
 use crate::config::KeyEntry;
 use crate::model::{Basis, Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
 
@@ -22,10 +23,6 @@ const ID_LENGTH: usize = 10;
 pub(super) const SECRET_LENGTH: usize = 43;
 /// Longest key that is looked at, in bytes.
 const MAX_KEY: usize = 128;
-/// Bytes of the hash that tells the secrets of a key apart in a [`KeyNews`].
-const MARK_LENGTH: usize = 8;
-/// Revocations of other processes that are remembered.
-const MAX_REVOKED: usize = 100_000;
 
 /// A new key: its text, to be shown once, and what is kept of it.
 pub fn new_key(
@@ -184,16 +181,6 @@ impl KeyChanges {
     }
 }
 
-/// What a new set of keys means for other processes with the same keys. A key is called by its id; one of its secrets by
-/// the id, a dot, and the beginning of the hash of the secret's hash.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyNews {
-    /// Was there before and is gone.
-    pub gone: Vec<Box<str>>,
-    /// Was not there before, was revoked once, and is there now.
-    pub back: Vec<Box<str>>,
-}
-
 /// A key in force, as an administrator sees it: nothing that opens anything.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyInfo {
@@ -237,7 +224,7 @@ pub enum KeyFault {
 pub struct Keys {
     set: ArcSwap<KeySet>,
     /// What is not taken although it may be in the set, as a [`KeyNews`] calls it.
-    revoked: ArcSwap<HashSet<Box<str>>>,
+    revoked: Revoked,
     version: watch::Sender<u64>,
     news: Hook<KeyNews>,
 }
@@ -246,7 +233,7 @@ impl Keys {
     /// With `set` in force.
     pub fn new(set: KeySet) -> Self {
         let (set, version) = (ArcSwap::from_pointee(set), watch::Sender::new(0));
-        Self { set, revoked: ArcSwap::default(), version, news: Hook::default() }
+        Self { set, revoked: Revoked::default(), version, news: Hook::default() }
     }
 
     /// With no key at all, for [`super::super::AuthMode::Open`].
@@ -268,7 +255,7 @@ impl Keys {
         self.set.store(Arc::clone(&set));
         self.version.send_modify(|version| *version += 1);
         self.news.tell(|| {
-            let news = self.news_of(&set, &before);
+            let news = self.revoked.news(&set.marks(), &before.marks());
             // Known at once, so that one that comes back soon is known to have gone.
             self.revoke(news.gone.iter().map(|what| (what.clone(), true)));
             news
@@ -281,30 +268,11 @@ impl Keys {
         self.news.set(told);
     }
 
-    fn news_of(&self, set: &KeySet, before: &KeySet) -> KeyNews {
-        let (now, before, revoked) = (set.marks(), before.marks(), self.revoked.load());
-        let gone = before.difference(&now).map(|mark| Box::from(*mark)).collect();
-        let back =
-            now.difference(&before).filter(|mark| revoked.contains(**mark)).map(|mark| Box::from(*mark)).collect();
-        KeyNews { gone, back }
-    }
-
     /// Refuses from now on what `revoked` names, as a [`KeyNews`] does, or (`false`) takes it again if it is in the set.
     /// Whether that makes a difference.
     pub fn revoke(&self, revoked: impl IntoIterator<Item = (Box<str>, bool)>) -> bool {
-        let mut all = HashSet::clone(&self.revoked.load());
-        let mut news = false;
-        for (mark, is_revoked) in revoked {
-            if !is_revoked {
-                news |= all.remove(&mark);
-            } else if all.len() < MAX_REVOKED {
-                news |= all.insert(mark);
-            } else if !all.contains(&mark) {
-                tracing::error!(%mark, most = MAX_REVOKED, "too many keys were revoked: this revocation is not in force");
-            }
-        }
+        let news = self.revoked.take(revoked);
         if news {
-            self.revoked.store(Arc::new(all));
             self.version.send_modify(|version| *version += 1);
         }
         news
@@ -321,10 +289,7 @@ impl Keys {
 
     /// Whether the secret at `secret` of `kept` was revoked elsewhere, by itself or with its key.
     fn is_revoked(&self, kept: &Kept, secret: usize) -> bool {
-        let revoked = self.revoked.load();
-        // Most often there is none.
-        !revoked.is_empty()
-            && (revoked.contains(&*kept.principals[secret].name) || revoked.contains(&kept.marks[secret]))
+        self.revoked.has(&kept.principals[secret].name, &kept.marks[secret])
     }
 
     /// Every key in force, in the order of ids.
@@ -406,11 +371,6 @@ impl Keys {
         let vms = principal.vms.over(&key.vms);
         Some(Arc::new(Principal { scopes, vms, expires_at: end, ..principal.clone() }))
     }
-}
-
-/// What the secret with this hash, of the key `id`, is called in a [`KeyNews`].
-fn mark(id: &str, hash: &[u8; 32]) -> Box<str> {
-    format!("{id}.{}", hex::encode(&Sha256::digest(hash)[..MARK_LENGTH])).into()
 }
 
 /// What tells one secret of a key from another; nothing can be opened with it.

@@ -288,9 +288,12 @@ impl SessionStore {
     /// Ends sessions that were logged out, here or elsewhere.
     pub fn end(&self, gone: impl IntoIterator<Item = LoggedOut>, now: Timestamp) {
         let mut ended = self.ended();
+        if ended.len() >= MAX_ENDED {
+            ended.retain(|_, until| *until as f64 > now.0);
+        }
         let mut news = false;
         for LoggedOut { id, until } in gone {
-            make_room(&mut ended, &id, now);
+            make_room(&mut ended, &id);
             news |= ended.insert(id, until).is_none();
         }
         drop(ended);
@@ -314,11 +317,8 @@ impl SessionStore {
     }
 }
 
-/// Makes room for `sid`: first what is over goes, then what would end first.
-fn make_room(ended: &mut HashMap<Box<str>, u64>, sid: &str, now: Timestamp) {
-    if ended.len() >= MAX_ENDED {
-        ended.retain(|_, until| *until as f64 > now.0);
-    }
+/// Makes room for `sid`, if it is not there: what would end first goes.
+fn make_room(ended: &mut HashMap<Box<str>, u64>, sid: &str) {
     if ended.len() >= MAX_ENDED
         && !ended.contains_key(sid)
         && let Some(first) = ended.iter().min_by_key(|(_, until)| **until).map(|(sid, _)| sid.clone())
