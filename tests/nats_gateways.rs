@@ -20,6 +20,29 @@ fn sections(nats: &Nats) -> String {
     )
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn g48_streams_of_a_principal_at_one_replica_count_at_the_other() {
+    let Some(nats) = Nats::start(1) else { return };
+    let sections = sections(&nats).replace("[limits]", "[limits]\nstreams_per_principal = 3");
+    let one = Process::start(Scheme::Http, &sections).await;
+    let other = one.twin().await;
+    let (first, _second) = (one.stream().await, one.stream().await);
+    let bearer = format!("Bearer {}", other.key());
+    let opens = || async { stream_as(&other, ("authorization", &bearer), "vm=one").await };
+    // Until the other was told it takes what it may have alone.
+    eventually(SOON, || async {
+        let (held, also) = (opens().await, opens().await);
+        (held.0, also.0) == (200, 429)
+    })
+    .await;
+    drop(first);
+    eventually(SOON, || async {
+        let (held, also) = (opens().await, opens().await);
+        (held.0, also.0) == (200, 200)
+    })
+    .await;
+}
+
 /// A stream with the header and a further word of the query.
 async fn stream_as(process: &Process, (name, value): (&str, &str), query: &str) -> (u16, Sse) {
     let request = process.client().get(process.url(&format!("/api/benchmark-sse?interval=1&{query}")));

@@ -151,11 +151,29 @@ impl App {
         tasks.spawn_essential("changes of files", watching);
         let reloads = Reloads::new(files, begun, changes);
 
+        let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
+        // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
+        let hsts = has_tls && !own_ca && config.tls.hsts;
+        let settings = EdgeSettings {
+            auth,
+            tls: has_tls,
+            hsts,
+            proxy: ProxyRules::from(&config.proxy),
+            limits: config.limits.clone(),
+            traces: traces.clone(),
+            ..EdgeSettings::default()
+        };
+        let sessions = SessionStore::new(secrets, config.auth.session_ttl);
+        let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
+        let edge = EdgeState::new(settings, credentials, &metrics);
+        edge.replace_origins(config.cors.origins.clone());
+
         let pulse = Pulse::default();
         let parts = Parts {
             journal: &opened,
             replica,
             hub: &hub,
+            slots: edge.limits().streams(),
             bus: bus.clone(),
             pulse: pulse.clone(),
             leaving: leaving.clone(),
@@ -170,7 +188,7 @@ impl App {
             leases,
             demand,
             metrics: metrics.polls.clone(),
-            traces: traces.clone(),
+            traces,
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
             pulse: pulse.clone(),
@@ -194,22 +212,6 @@ impl App {
         let announced = owner.fleet.announced();
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
-        let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
-        // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
-        let hsts = has_tls && !own_ca && config.tls.hsts;
-        let settings = EdgeSettings {
-            auth,
-            tls: has_tls,
-            hsts,
-            proxy: ProxyRules::from(&config.proxy),
-            limits: config.limits.clone(),
-            traces,
-            ..EdgeSettings::default()
-        };
-        let sessions = SessionStore::new(secrets, config.auth.session_ttl);
-        let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
-        let edge = EdgeState::new(settings, credentials, &metrics);
-        edge.replace_origins(config.cors.origins.clone());
         sharing.wire(&edge, &hub, &tasks, &work_stop).await?;
         tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
         let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
