@@ -5,8 +5,7 @@
 
 mod figures;
 #[path = "../tests/lab/mod.rs"]
-#[allow(dead_code, unused_imports, unreachable_pub, reason = "a bench uses a part of it")]
-#[allow(clippy::panic, clippy::disallowed_methods, reason = "it is made for tests")]
+#[allow(unused_imports, reason = "its own tests are not part of a bench")]
 mod lab;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "shared with the tests; a bench uses a part of it")]

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::fleet_task::FleetOwner;
 use super::journal::JournalOpenError;
 use super::keys::{self, KeysError};
+use super::local_files::watch_local_files;
 use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
@@ -22,21 +23,17 @@ use super::together::{self, Parts, Together};
 use super::vitals::{POLLS, Vitals};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
+use crate::api::Office;
 use crate::api::history::Exports;
-use crate::api::{FilesView, Office};
 use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
-use crate::fleet::{
-    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate,
-    polls_stale_after, watch_files,
-};
+use crate::fleet::{Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate, polls_stale_after};
 use crate::hub::{Hub, HubConfig};
-use crate::journal::{EngineError, Journal, LiveSender, live_bus};
+use crate::journal::{EngineError, LiveSender, live_bus};
 use crate::lifecycle::{Heart, Readiness, ServiceManager, Signals, Tasks, Turns};
 use crate::model::Timestamp;
 use crate::probe;
-use crate::replicas::Leases;
 use crate::server::{
     AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
     TlsSettings, install_crypto, serve,
@@ -352,38 +349,6 @@ async fn reconsider_after_logouts(hub: Arc<Hub>, edge: EdgeState, stop: Cancella
         let now = Timestamp::from(SystemTime::now());
         hub.reconsider(|principal| edge.renewed(principal, now));
     }
-}
-
-/// Watches `[files]`, if there are any, and hands their contents to the polling routes.
-fn watch_local_files(
-    config: &Config,
-    journal: &Arc<dyn Journal>,
-    live: &LiveSender,
-    leases: &Leases,
-    tasks: &Tasks,
-) -> watch::Receiver<Arc<FilesView>> {
-    let (views, seen) = watch::channel(Arc::new(FilesView::default()));
-    if config.files.progress.is_none() && config.files.live.is_none() {
-        return seen;
-    }
-    let (content, mut changed) = watch::channel(FilesContent::default());
-    let files = FilesWatch {
-        progress: config.files.progress.clone(),
-        live_file: config.files.live.clone(),
-        interval: config.poll.interval,
-        journal: Arc::clone(journal),
-        live: live.clone(),
-        leases: leases.clone(),
-        content,
-    };
-    tasks.spawn_essential("local files", watch_files(files, tasks.stopping()));
-    tasks.spawn_essential("local files to the API", async move {
-        while changed.changed().await.is_ok() {
-            let FilesContent { progress, live } = changed.borrow_and_update().clone();
-            views.send_replace(Arc::new(FilesView { progress, live }));
-        }
-    });
-    seen
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod health_tests;
 mod journal;
 mod key_commands;
 mod keys;
+mod local_files;
 mod locked_file;
 mod looks;
 mod once;
