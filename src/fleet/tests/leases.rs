@@ -1,5 +1,7 @@
 //! A VM is polled while its lease is this replica's, and at no other time.
 
+use std::collections::HashSet;
+
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
@@ -104,4 +106,29 @@ async fn a_vm_that_a_newer_configuration_removed_is_not_polled_by_who_has_not_re
     assert!(leases.wants(&vm_id));
     new.stop().await;
     old.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_went_is_not_told_as_removed_while_another_replica_polls_it() {
+    let (journal, leases) = (Flaky::new(), Leases::kept());
+    let (mut polls, starts) = (Lab::with(&journal, Leases::alone()), Lab::with(&journal, leases.clone()));
+    polls.fleet.add(running("a", "")).expect("watched");
+    while polls.next().await.poll_no < 1 {}
+    let before = told(&journal).await;
+    assert!(!starts.fleet.remove_missing(HashSet::new(), Vec::new()).await, "to be asked again");
+    assert_eq!(told(&journal).await, before);
+    polls.stop().await;
+    let vm_id = only_vm(&journal).await;
+    let grant = async {
+        while !leases.wants(&vm_id) {
+            tokio::task::yield_now().await;
+        }
+        leases.grant(&vm_id, Some(Lease::new(7, until(10))));
+    };
+    let (done, ()) = tokio::join!(starts.fleet.remove_missing(HashSet::new(), Vec::new()), grant);
+    assert!(done);
+    let last = told(&journal).await.pop().expect("the removal");
+    assert!(last.data.contains(Stage::Removed.as_str()), "{}", last.data);
+    assert!(!leases.wants(&vm_id), "given back");
+    starts.stop().await;
 }
