@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, unreachable_pub, reason = "this is a test binary")]
 
 mod faults;
+mod fleet;
 mod lab;
 mod support;
 
@@ -15,6 +16,7 @@ mod browser;
 mod browser_login;
 mod browser_origins;
 mod canary;
+mod chaos;
 mod command_line;
 mod disk_full;
 mod drain;
@@ -33,7 +35,9 @@ mod lab_run;
 mod layering;
 mod limits;
 mod metrics;
+mod nats_gateways;
 mod nats_journal;
+mod nats_shared;
 mod nats_user;
 mod openapi;
 mod pages;
@@ -43,6 +47,7 @@ mod prometheus;
 mod promises;
 mod registration;
 mod reload;
+mod replicas;
 mod replicas_up;
 mod resets;
 mod resume_race;

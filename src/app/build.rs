@@ -17,6 +17,7 @@ use super::keys::{self, KeysError};
 use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
+use super::shared::{self, Common, Own};
 use super::together::{self, Parts, Together};
 use super::vitals::{POLLS, Vitals};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
@@ -131,15 +132,17 @@ impl App {
         let turns = tell(manager, &readiness, &tasks);
         let opened = super::journal::open(&config, &replica, &metrics.journal).await?;
         let journal = opened.journal();
-        if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
-            tasks.spawn_essential("journal", keeping);
-        }
+        let common = shared::open(opened.engine(), &replica, Own { secrets, file, registered }).await?;
+        let Common { secrets, registry, registered, sharing } = common;
         let leaving = CancellationToken::new();
         if let Some(following) = opened.following(work_stop.clone()) {
             tasks.spawn_essential("journal mirror", following);
         }
         let hub_config = HubConfig { replica: replica.clone(), ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
+        if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), &hub, tasks.stopping()) {
+            tasks.spawn_essential("journal", keeping);
+        }
         let (bus, live_receiver) = live_bus();
         tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, work_stop.clone()));
 
@@ -148,11 +151,29 @@ impl App {
         tasks.spawn_essential("changes of files", watching);
         let reloads = Reloads::new(files, begun, changes);
 
+        let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
+        // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
+        let hsts = has_tls && !own_ca && config.tls.hsts;
+        let settings = EdgeSettings {
+            auth,
+            tls: has_tls,
+            hsts,
+            proxy: ProxyRules::from(&config.proxy),
+            limits: config.limits.clone(),
+            traces: traces.clone(),
+            ..EdgeSettings::default()
+        };
+        let sessions = SessionStore::new(secrets, config.auth.session_ttl);
+        let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
+        let edge = EdgeState::new(settings, credentials, &metrics);
+        edge.replace_origins(config.cors.origins.clone());
+
         let pulse = Pulse::default();
         let parts = Parts {
             journal: &opened,
             replica,
             hub: &hub,
+            slots: edge.limits().streams(),
             bus: bus.clone(),
             pulse: pulse.clone(),
             leaving: leaving.clone(),
@@ -167,7 +188,7 @@ impl App {
             leases,
             demand,
             metrics: metrics.polls.clone(),
-            traces: traces.clone(),
+            traces,
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
             pulse: pulse.clone(),
@@ -182,7 +203,7 @@ impl App {
             configured: config.vms.clone(),
             registered,
             rules: config.register.clone(),
-            file,
+            registry,
             missing_at: None,
         };
         let (fleet, commands) = mpsc::channel(COMMANDS);
@@ -191,22 +212,7 @@ impl App {
         let announced = owner.fleet.announced();
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
-        let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
-        // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
-        let hsts = has_tls && !own_ca && config.tls.hsts;
-        let settings = EdgeSettings {
-            auth,
-            tls: has_tls,
-            hsts,
-            proxy: ProxyRules::from(&config.proxy),
-            limits: config.limits.clone(),
-            traces,
-            ..EdgeSettings::default()
-        };
-        let sessions = SessionStore::new(secrets, config.auth.session_ttl);
-        let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
-        let edge = EdgeState::new(settings, credentials, &metrics);
-        edge.replace_origins(config.cors.origins.clone());
+        sharing.wire(&edge, &hub, &tasks, &work_stop).await?;
         tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
         let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
         let logouts = reconsider_after_logouts(Arc::clone(&hub), edge.clone(), tasks.stopping());

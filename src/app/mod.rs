@@ -3,6 +3,7 @@
 //! Build order is the flow's; stop order is refuse, end streams, stop polls, close connections, report.
 
 mod aligned;
+mod away;
 mod build;
 mod demo;
 mod fleet_task;
@@ -16,11 +17,13 @@ mod looks;
 mod once;
 #[cfg(test)]
 mod panic_tests;
+mod registry;
 mod reload;
 mod routes;
 mod run;
 mod runs;
 mod session;
+mod shared;
 mod together;
 mod traces;
 mod up;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::journal::OpenJournal;
 use super::up::Up;
 use crate::api::Replicas;
+use crate::edge::StreamSlots;
 use crate::fleet::Pulse;
 use crate::hub::Hub;
 use crate::journal::{EngineError, LiveSender, live_bus};
@@ -35,6 +36,7 @@ pub(super) struct Parts<'a> {
     /// How others call this process.
     pub(super) replica: String,
     pub(super) hub: &'a Arc<Hub>,
+    pub(super) slots: &'a Arc<StreamSlots>,
     /// The hub's bus.
     pub(super) bus: LiveSender,
     pub(super) pulse: Pulse,
@@ -47,19 +49,19 @@ pub(super) struct Parts<'a> {
 
 /// Begins to share, where there is somebody to share with.
 pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, EngineError> {
-    let Parts { journal, replica, hub, bus, pulse, leaving, stop, metrics } = parts;
+    let Parts { journal, replica, hub, slots, bus, pulse, leaving, stop, metrics } = parts;
     let record = ReplicaRecord {
         replica: replica.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: Timestamp::from(SystemTime::now()),
         ..ReplicaRecord::default()
     };
-    let (wishes, streams) = (hub.demand(), Arc::clone(hub));
+    let (wishes, streams, own) = (hub.demand(), Arc::clone(hub), Arc::clone(slots));
     let told = move || Told {
         draining: leaving.is_cancelled(),
         streams: streams.streams(),
         polls: pulse.polled(),
-        ..Told::default()
+        principals: own.by_principal(),
     };
     let me = ReplicaId::random(&replica);
     let Some(engine) = journal.engine() else {
@@ -71,11 +73,27 @@ pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, E
     let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
     let demand = presence.demand();
     let replicas = Arc::new(Up::new(me.clone(), presence.peers(), told.clone()));
-    let (keeper, leases) = Keeper::open(engine, me, presence.peers(), metrics.clone()).await?;
-    let (live, own) = live_bus();
-    let relay = Relay::new(engine, own, bus, metrics);
+    let (keeper, leases) = Keeper::open(engine, me.clone(), presence.peers(), metrics.clone()).await?;
+    let (live, reports) = live_bus();
+    let relay = Relay::new(engine, reports, bus, metrics);
+    let counting = count_elsewhere(Arc::clone(slots), me, presence.peers(), stop.clone());
+    tasks.spawn_essential("streams at other replicas", counting);
     tasks.spawn_essential("replicas", presence.run(told, wishes, stop.clone()));
     tasks.spawn_essential("leases", keeper.run(stop.clone()));
     tasks.spawn_essential("live reports of replicas", relay.run(stop));
     Ok(Together { leases, live, demand, replicas })
+}
+
+/// Lets the streams that principals have at other replicas count here, until `stop`.
+async fn count_elsewhere(
+    slots: Arc<StreamSlots>,
+    me: ReplicaId,
+    mut peers: watch::Receiver<Arc<Peers>>,
+    stop: CancellationToken,
+) {
+    // An error means that nobody tells any more: the process stops.
+    while let Some(Ok(())) = stop.run_until_cancelled(peers.changed()).await {
+        slots.count_elsewhere(peers.borrow_and_update().elsewhere(&me));
+    }
+    stop.cancelled().await;
 }

@@ -11,6 +11,8 @@ use crate::support::Frame;
 pub struct Ledger {
     /// Completions in the order of their coming: task ids.
     pub completions: Vec<String>,
+    /// When each came, epoch seconds.
+    arrived: Vec<f64>,
     keys: HashSet<String>,
     /// What came a second time: keys.
     pub doubled: Vec<String>,
@@ -24,6 +26,8 @@ pub struct Ledger {
     pub runs_over: usize,
     /// Connections that brought at least one frame.
     pub connections: usize,
+    /// The replica of each connection, as `connected` named it.
+    pub replicas: Vec<String>,
     /// Answers that were no stream: their status.
     pub refusals: HashMap<u16, usize>,
     /// Seconds between the sight of a completion by gatewatch and by this client.
@@ -80,6 +84,7 @@ impl Ledger {
             "task_complete" => {
                 let key = frame.text("key").to_owned();
                 self.completions.push(frame.text("task_id").to_owned());
+                self.arrived.push(now);
                 let size = frame_size(frame);
                 self.smallest = if self.completions.len() == 1 { size } else { self.smallest.min(size) };
                 self.delays.push(now - frame.data["timestamp"].as_f64().unwrap_or_default());
@@ -88,6 +93,7 @@ impl Ledger {
                 }
             }
             "run_complete" => self.runs_over += 1,
+            "connected" => self.replicas.push(frame.text("replica").to_owned()),
             "reset" => {
                 self.resets.push(frame.text("reason").to_owned());
                 self.last = None;
@@ -107,6 +113,14 @@ impl Ledger {
         self.last = Some(id);
         self.last_id = Some(text.to_owned());
         self.first_id.get_or_insert_with(|| text.to_owned());
+    }
+
+    /// When completions of the logs of `vm` came, epoch seconds.
+    pub fn arrivals(&self, vm: &str) -> Vec<f64> {
+        let lane = format!("{vm}-");
+        let of_vm = |id: &str| id.rsplit('/').next().is_some_and(|name| name.starts_with(&lane));
+        let both = self.completions.iter().zip(&self.arrived);
+        both.filter(|(id, _)| of_vm(id)).map(|(_, at)| *at).collect()
     }
 
     /// Compares what came with `written`: task ids that end in `-` and a number, which rises within each log.

@@ -73,7 +73,10 @@ impl Nats {
             store.display()
         );
         if let Some((port, routes)) = &node.routes {
-            let cluster = format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}\n");
+            // No client learns of servers that it was not told of: one behind a test's own link stays behind it.
+            let cluster = format!(
+                "cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{routes}], no_advertise: true }}\n"
+            );
             config.push_str(&cluster);
         }
         let file = node.dir.join("nats.conf");
@@ -99,6 +102,12 @@ impl Nats {
             child.wait().expect("our own child");
             node.child = None;
         }
+    }
+
+    /// The process of server `i`, which runs.
+    #[allow(dead_code, reason = "benches want it")]
+    pub fn pid(&self, i: usize) -> u32 {
+        self.nodes[i].child.as_ref().map_or(0, Child::id)
     }
 
     /// Kills every server and what it kept.

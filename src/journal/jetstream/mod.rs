@@ -113,7 +113,7 @@ impl JetstreamJournal {
             pruned: None,
             purged_at: Some(Instant::now()),
             purged: HashMap::new(),
-            looked: 0,
+            looked: None,
         };
         match follower.catch_up().await {
             Ok(()) => {}
