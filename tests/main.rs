@@ -29,6 +29,7 @@ mod journal_files;
 mod jwt;
 mod keys;
 mod kills;
+mod kubernetes;
 mod lab_faults;
 mod lab_run;
 mod layering;
