@@ -37,6 +37,7 @@ mod limits;
 mod metrics;
 mod nats_gateways;
 mod nats_journal;
+mod nats_secured;
 mod nats_shared;
 mod nats_user;
 mod openapi;
