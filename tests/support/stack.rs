@@ -61,7 +61,9 @@ impl Stack {
         );
         fs::write(this.dir.path().join("stand-ins.yml"), stand_ins)?;
         let parts = ["nats-a", "nats-b", "nats-c", "haproxy", "lab-vm"];
-        this.compose(&[&["up", "--detach", "--no-build"], &parts[..]].concat()).await?;
+        if let Err(why) = this.compose(&[&["up", "--detach", "--no-build"], &parts[..]].concat()).await {
+            return Err(format!("{why}\n{}", this.log().await).into());
+        }
         this.key = this.exec("gatewatch-a", &["cat", "/shared/admin.key"]).await?.trim().to_owned();
         this.ca = this.exec("gatewatch-a", &["cat", "/shared/tls/dev-ca.pem"]).await?.into_bytes();
         Ok(this)
