@@ -56,7 +56,7 @@ impl Report {
             ended.memory as f64 / 1e6,
         ));
         if !ended.wrong.is_clean() {
-            self.broke(format!("{fault}: {:#?}", ended.wrong));
+            self.broke(format!("{fault}: {}", ended.wrong));
         }
         if let Some(row) = self.rows.last() {
             say(row);

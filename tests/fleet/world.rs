@@ -174,7 +174,7 @@ impl Fleet {
         found.into_iter().for_each(|what| self.record.broke(what));
         let standing = self.standing();
         if !standing.wrong.is_clean() {
-            self.record.broke(format!("{:#?}", standing.wrong));
+            self.record.broke(standing.wrong.to_string());
         }
         for i in self.up() {
             if !self.replicas[i].process.runs() {
@@ -191,12 +191,12 @@ impl Fleet {
         Standing { memory, ..self.watched.standing(&self.players.written()) }
     }
 
-    /// At the very end: each replica has everything from the beginning on.
+    /// At the very end: each replica has what all clients were told.
     pub async fn every_replica_has_all(&mut self) {
         self.settle().await;
-        let written = self.players.finish();
+        self.players.finish();
         for i in self.up() {
-            if let Some(wrong) = self.watched.whole(&self.replicas[i], &written).await {
+            if let Some(wrong) = self.watched.whole(&self.replicas[i]).await {
                 self.record.broke(wrong);
             }
         }
