@@ -88,6 +88,12 @@ pub async fn kill_all_nodes(fleet: &mut Fleet) {
             fleet.record.broke(format!("NATS: all: {pollers:?} polled {vm} without a lease"));
         }
     }
+    for i in fleet.up() {
+        let fresh = fleet.replicas[i].fresh().await;
+        if !fresh.is_empty() {
+            fleet.record.broke(format!("NATS: all: {} calls {fresh:?} fresh", fleet.replicas[i].name));
+        }
+    }
     let back = now();
     (0..3).for_each(|i| fleet.nats.restart(i));
     let polled = |polls: &Polls, vm: &String| polls.times(vm).last().is_some_and(|at| *at > back);
@@ -102,7 +108,8 @@ pub async fn kill_all_nodes(fleet: &mut Fleet) {
     fleet.takeover_ends(takeover);
 }
 
-/// The poller of `vm` cannot reach NATS: others take its VMs, and it says that it is not ready. Then it can again.
+/// The poller of `vm` cannot reach NATS: others take its VMs, and it says that it is not ready and that
+/// what it knows is stale. Then it can again.
 pub async fn cut(fleet: &mut Fleet, vm: &str, how: Cut) {
     let act = format!("cut from NATS, {how:?}");
     let i = fleet.poller(vm);
@@ -112,6 +119,7 @@ pub async fn cut(fleet: &mut Fleet, vm: &str, how: Cut) {
     fleet.replicas[i].links(if how == Cut::Refused { Way::Broken } else { Way::Silent });
     taken_over(fleet, i, &held, since, &act).await;
     eventually(TOLD_WITHIN, async || !fleet.replicas[i].ready().await).await;
+    eventually(TOLD_WITHIN, async || fleet.replicas[i].fresh().await.is_empty()).await;
     fleet.replicas[i].links(Way::Open);
     eventually(TOLD_WITHIN, async || fleet.replicas[i].ready().await).await;
     // Its VMs stay where they are now.

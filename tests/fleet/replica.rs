@@ -56,6 +56,14 @@ impl Replica {
     pub async fn ready(&self) -> bool {
         self.process.admin("/readyz").await.is_some_and(|(status, _)| status == 200)
     }
+
+    /// The VMs that it does not call stale.
+    pub async fn fresh(&self) -> Vec<String> {
+        let request = self.process.client().get(self.process.url("/api/vms")).bearer_auth(self.process.key());
+        let vms: serde_json::Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        let fresh = vms.as_array().into_iter().flatten().filter(|vm| vm["stale"] != true);
+        fresh.map(|vm| vm["name"].as_str().unwrap_or_default().to_owned()).collect()
+    }
 }
 
 fn sections(links: &[Link], vms: &str) -> String {

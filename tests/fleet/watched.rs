@@ -42,7 +42,7 @@ impl Watched {
         // As docker/haproxy.cfg, with TLS on either side. What a replica that hangs holds is given up after a heartbeat
         // and a little; what was refused is tried at another one.
         let balancer = HaProxy::start(&format!(
-            "    mode http\n    {{bind}} ssl crt {} alpn h2,http/1.1\n    balance roundrobin\n    timeout server 20s\n    \
+            "    mode http\n    {{bind}} ssl crt {} alpn h2,http/1.1\n    balance leastconn\n    timeout server 20s\n    \
              option httpchk GET /readyz\n    option forwardfor\n    option abortonclose\n    option redispatch\n    retries 3\n    \
              default-server check inter 500ms fall 2 rise 1\n{servers}",
             pem.display(),
