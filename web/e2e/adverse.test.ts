@@ -153,7 +153,14 @@ it('notices silence though the clock of the browser is set back', async () => {
     Date.now = () => now() - 3_600_000;
   });
   gateway.pause();
-  await soon(page, 'stale', 45_000).finally(() => gateway.pause(true));
+  const seen = () => page.locator('article').first().evaluate((card) => Number(getComputedStyle(card).opacity));
+  expect(await seen()).toBe(1);
+  try {
+    await soon(page, 'stale', 45_000);
+    expect(await seen(), 'what is old is dimmed').toBeLessThan(1);
+  } finally {
+    gateway.pause(true);
+  }
   await visitor.close();
   await gateway.stop();
 });
@@ -239,6 +246,25 @@ it('fits a phone of 320 px with a name of 63 characters and several runs, in eve
   expect(await said()).toEqual([]);
   await page.fill('[aria-label="Search tasks"]', 'passed');
   await eventually('what was found is said', async () => (await said()).some((words) => /of \d+ task/.test(words)));
+  await visitor.close();
+  await gateway.stop();
+});
+
+it('shows the view that was asked for while it was being drawn', async () => {
+  const gateway = await Gateway.demo('--vms', '1');
+  const visitor = await Visitor.new();
+  await (await visitor.signedIn(gateway)).close();
+  const page = await visitor.page();
+  await page.addInitScript(() => {
+    const look = new MutationObserver(() => {
+      if (!document.querySelector('#app main')) return;
+      look.disconnect();
+      location.hash = '#/vm/demo-1';
+    });
+    look.observe(document, { subtree: true, childList: true });
+  });
+  await page.goto(gateway.url());
+  await page.waitForSelector('main[data-view="vm"]', { timeout: 10_000 });
   await visitor.close();
   await gateway.stop();
 });

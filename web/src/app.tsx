@@ -3,6 +3,7 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 
 import type { Link } from './link/link';
+import { hears } from './link/machine';
 import { headline, title } from './shell/headline';
 import { Help } from './shell/help';
 import { Notices } from './shell/notices';
@@ -136,7 +137,7 @@ export function App({ link }: { link: Link }) {
         </p>
       )}
       <Notices />
-      <main ref={main} id="main" tabIndex={-1} data-view={route.view}>
+      <main ref={main} id="main" tabIndex={-1} data-view={route.view} class={hears(connection) ? undefined : 'not-live'}>
         <View route={route} />
       </main>
       {helps && <Help onClose={closeHelp} />}

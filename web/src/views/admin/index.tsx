@@ -122,7 +122,7 @@ function KeyTable({ asked, again }: Part<KeyRow[]>) {
       await ask(`/api/keys/${encodeURIComponent(key.id)}/revoke`, { method: 'POST' });
       say(`The key ${key.id} is revoked.`);
     } catch (error) {
-      say(`The key ${key.id} is not revoked: ${error instanceof Refused ? error.message : 'the gateway could not be reached'}`);
+      say(`The key ${key.id} is not revoked: ${error instanceof Refused ? line(error.message) : 'the gateway could not be reached'}`);
     }
     again();
   };
