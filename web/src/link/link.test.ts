@@ -87,6 +87,21 @@ it('draws once a second, and nothing that a notification comes of waits in a tab
   link.stop();
 });
 
+it('asks anew once the machine slept, and not when its clock was set back', async () => {
+  const link = await started({});
+  await say(connected());
+  vi.setSystemTime(Date.now() - 3_600_000);
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(opened).toBe(1);
+  vi.setSystemTime(Date.now() + 7_200_000);
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(opened).toBe(2);
+  await say(connected());
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(opened).toBe(2);
+  link.stop();
+});
+
 it('tells of a gap until all that was missed was told', async () => {
   const told: Back[] = [];
   const link = await started({ back: (back) => told.push(back) });

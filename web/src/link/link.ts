@@ -16,6 +16,8 @@ import { openTabs, type Tabs } from './tabs';
 const TICK_MS = 500;
 /** Events that may wait to be drawn together; then they are applied at once. */
 const MAX_WAITING = 2000;
+/** This machine's clock went on by so much more than time did. Milliseconds. */
+const SLEPT_MS = 10_000;
 /** Nothing waits longer than this in a tab whose timers the browser holds back, once there is more. Milliseconds. */
 const LATEST_MS = 1000;
 
@@ -58,6 +60,10 @@ function urgent(event: StreamEvent): boolean {
   return event.name === 'run_complete' || (event.name === 'status' && event.data.stage === 'unreachable');
 }
 
+function ahead(): number {
+  return Date.now() - monotonic();
+}
+
 /** A fault of whoever is told something is not one of the stream. */
 function safely(tell: () => void): void {
   try {
@@ -80,6 +86,8 @@ export class Link {
   #leads = false;
   /** The stream is read anew since the tab that read it hung. */
   #taken = false;
+  /** This machine's clock minus the one that only goes forward. */
+  #ahead = ahead();
   #gap: Back | null = null;
   #gaps = 0;
   #timer: number | undefined;
@@ -108,7 +116,7 @@ export class Link {
       batch: (batch) => this.#take(batch),
       woken: () => this.#input({ kind: 'wake' }),
       tick: () => {
-        this.#input({ kind: 'tick' });
+        this.#time();
         if (this.#waiting.length > 0 && monotonic() - this.#flushedAt >= LATEST_MS) this.#flush();
       },
       signedOut: () => this.#input({ kind: 'signed-out' }),
@@ -144,11 +152,19 @@ export class Link {
   };
 
   #tick(): void {
-    if (this.#leads) this.#input({ kind: 'tick' });
+    if (this.#leads) this.#time();
     else this.#tabs?.look(document.visibilityState === 'visible');
   }
 
+  #time(): void {
+    const before = this.#ahead;
+    this.#ahead = ahead();
+    // It slept, or its clock was set, which looks the same: to ask anew does no harm.
+    this.#input({ kind: this.#ahead - before > SLEPT_MS ? 'slept' : 'tick' });
+  }
+
   #lead(taken: boolean): void {
+    this.#ahead = ahead();
     this.#applyWaiting(null);
     this.#leads = true;
     this.#taken = taken;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { connected, done, heartbeat } from '../model/made';
+import type { Connected, StreamEvent } from '../model/types';
 import { alike, DEAD_MS, hears, INITIAL, MAX_WAIT_MS, MIN_WAIT_MS, OPENING_MS, shifted, SILENT_MS, step, type Effect, type Input, type LinkState } from './machine';
 
 /** A link that is driven by hand. */
@@ -71,6 +72,15 @@ describe('the link to the gateway', () => {
     expect(lab.effects).toContainEqual({ do: 'back', lostFor: 20_000 });
     const never = new Lab().do({ kind: 'start' }).after(7000).do({ kind: 'lost', why: 'x' });
     expect(never.shown).toMatchObject({ since: never.now - 7000 });
+  });
+
+  it('asks anew after the machine slept, and tells how long by the clock of the gateway', () => {
+    const lab = new Lab().live().do({ kind: 'slept' });
+    expect([lab.did, lab.shown.state]).toEqual([['close', 'open'], 'connecting']);
+    const later = { ...connected(), data: { ...(connected().data as Connected), timestamp: 7201 } } as StreamEvent;
+    lab.after(100).do({ kind: 'opened' }).do({ kind: 'events', events: [later] });
+    expect(lab.effects).toContainEqual({ do: 'back', lostFor: 7_200_000 });
+    expect(new Lab().live().do({ kind: 'lost', why: 'x' }).do({ kind: 'slept' }).did).toEqual(['open']);
   });
 
   it('is the same for a tab whose clock began at another time', () => {

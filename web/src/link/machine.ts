@@ -13,6 +13,8 @@ export const OPENING_MS = 20_000;
 /** Never longer between two tries, whatever the gateway asks for; nor sooner. */
 export const MAX_WAIT_MS = 120_000;
 export const MIN_WAIT_MS = 500;
+/** Two heartbeats: by so much may the gateway's time be further on than the page noticed. */
+const ASLEEP_MS = 30_000;
 /** The longest wait that doubling leads to. */
 const MAX_BACKOFF_MS = 30_000;
 const DEFAULT_RETRY_MS = 3_000;
@@ -40,6 +42,8 @@ export interface LinkState {
   lostAt: number | null;
   /** The last word of the gateway; null before the first. */
   heardAt: number | null;
+  /** The gateway's own time when it last told it, milliseconds since the epoch. */
+  toldAt: number | null;
   /** When the present phase began. */
   since: number;
   /** When to try again. */
@@ -56,6 +60,8 @@ export type Input =
   | { kind: 'tick' }
   /** The page is looked at again, the machine woke, the network is back, or somebody signed in. */
   | { kind: 'wake' }
+  /** The machine slept, in which the clock that only goes forward stands still: nobody knows how old the last word is. */
+  | { kind: 'slept' }
   /** The reader signed out: what was shown was for whoever was signed in. */
   | { kind: 'signed-out' }
   | { kind: 'stop' };
@@ -104,6 +110,7 @@ export const INITIAL: LinkState = {
   view: null,
   lostAt: null,
   heardAt: null,
+  toldAt: null,
   since: 0,
   tryAt: 0,
 };
@@ -129,6 +136,8 @@ export function step(state: LinkState, input: Input, now: number, chance: number
       return tick(state, now, chance);
     case 'wake':
       return wake(state, now, chance);
+    case 'slept':
+      return slept(state, now, chance);
     case 'signed-out': {
       const nothing: StreamEvent = { name: 'reset', data: { reason: 'grants_changed' } };
       const over: LinkState = { ...INITIAL, connection: { state: 'signed-out' } };
@@ -190,13 +199,20 @@ function events(state: LinkState, got: readonly StreamEvent[], now: number): Ste
         const [opening, opens] = open({ ...next, lastId: null, tries: 0 }, now);
         return [opening, [{ do: 'deliver', events: [...got.slice(0, at), reset] }, { do: 'close' }, ...opens]];
       }
-      if (next.lostAt !== null) effects.push({ do: 'back', lostFor: now - next.lostAt });
+      if (next.lostAt !== null) effects.push({ do: 'back', lostFor: lostFor(next.lostAt, next.toldAt, event.data.timestamp * 1000, now) });
       Object.assign(next, { lostAt: null, tries: 0, connection: { state: 'live' } satisfies Connection });
     }
     if (event.name === 'heartbeat') next.connection = reports(next, event.data.stale, now);
+    if (event.name === 'connected' || event.name === 'heartbeat') next.toldAt = event.data.timestamp * 1000;
   }
   if (next.connection.state === 'stale' && next.connection.why !== 'reports') next.connection = { state: 'live' };
   return [next, [{ do: 'deliver', events: got }, ...effects]];
+}
+
+/** By the clock that only goes forward, unless the gateway's says that this machine slept meanwhile. */
+function lostFor(lostAt: number, toldAt: number | null, told: number, now: number): number {
+  const [here, there] = [now - lostAt, toldAt === null ? 0 : told - toldAt];
+  return there - here > ASLEEP_MS ? there : here;
 }
 
 function reports(state: LinkState, stale: boolean, now: number): Connection {
@@ -215,6 +231,14 @@ function tick(state: LinkState, now: number, chance: number): Step {
     return [{ ...state, connection: { state: 'stale', why: 'silent', since: lastWord(state) } }, []];
   }
   return [state, []];
+}
+
+/** Asks anew: what came last may be hours old. */
+function slept(state: LinkState, now: number, chance: number): Step {
+  if (state.phase !== 'open' && state.phase !== 'opening') return wake(state, now, chance);
+  const lostAt = state.lostAt ?? lastWord(state);
+  const [opening, opens] = open({ ...state, tries: 0, lostAt, connection: { state: 'connecting' } }, now);
+  return [opening, [{ do: 'close' }, ...opens]];
 }
 
 /** At once, instead of when it was planned: nobody should look at a countdown who has just come back. */

@@ -224,6 +224,8 @@ class Sharing<State, Batch> implements Tabs<Batch> {
       if (this.#closed || waits.aborted) return;
       // Another tab took it, since this one did not answer.
       if (this.#leads) this.#other(this.#term);
+      // Whatever its term: that of a tab that has not heard of this one's may be lower.
+      this.#term = 0;
       this.#knows = false;
       this.#watch = heardFrom(this.#around.now());
       this.#queue();
