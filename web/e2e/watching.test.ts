@@ -95,7 +95,8 @@ it('says what was missed while the gateway was gone, and goes on', async () => {
   await state(page, 'live');
   const notice = page.locator('[data-notice="missed"]');
   await notice.waitFor();
-  expect(await notice.textContent()).toMatch(/the connection was lost for \d+ s\. .*came in meanwhile/);
+  await page.waitForSelector('[data-notice][data-over="true"]');
+  expect(await notice.textContent()).toMatch(/the connection was lost for \d+ s\. (No result|\d+ results?) came in meanwhile/);
   await notice.getByRole('button').click();
   expect(await page.locator('[data-notice]').count()).toBe(0);
   expect(await page.locator('article[data-vm]').count()).toBe(2);
@@ -159,38 +160,63 @@ it('stays legible and cheap with two hundred VMs', async () => {
   await page.getByLabel('Sort by').selectOption('trouble');
   await eventually('trouble first', async () => (await page.locator('article[data-vm]').first().getAttribute('data-health')) === 'broken');
   // Drawn are only the cards whose VM changed: one element stays the same from one batch to the next.
-  const session = await visitor.context.newCDPSession(page);
-  await session.send('Performance.enable');
-  const spent = async () => {
-    const { metrics } = await session.send('Performance.getMetrics');
-    return metrics.find((one) => one.name === 'TaskDuration')?.value ?? 0;
-  };
-  const before = await spent();
-  await sleep(10_000);
-  figure('main thread with 200 VMs, percent of a core', (((await spent()) - before) * 10).toFixed(1));
+  figure('main thread with 200 VMs, percent of a core', (await load(visitor, page, 10)).toFixed(1));
   await visitor.close();
   await gateway.stop();
 });
 
-it('paints soon, and costs little with fifty VMs at an event a second each', async () => {
-  const gateway = await Gateway.demo('--vms', '50', '--speed', '1');
-  const visitor = await Visitor.new();
-  const page = await visitor.signedIn(gateway);
-  await page.reload();
-  await page.waitForSelector('article[data-vm="demo-50"]');
-  const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0);
-  const cards = await page.evaluate(() => performance.now());
-  figure('first paint, ms', Math.round(paint));
-  figure('every card at the latest, ms', Math.round(cards));
+/** What the main thread of a page does, in percent of a core. */
+async function load(visitor: Visitor, page: Page, seconds: number): Promise<number> {
   const session = await visitor.context.newCDPSession(page);
-  await session.send('Performance.enable');
+  // Of the thread itself: a clock on the wall would count what other processes do.
+  await session.send('Performance.enable', { timeDomain: 'threadTicks' });
   const spent = async () => {
     const { metrics } = await session.send('Performance.getMetrics');
     return metrics.find((one) => one.name === 'TaskDuration')?.value ?? 0;
   };
   const before = await spent();
-  await sleep(15_000);
-  figure('main thread with 50 VMs, percent of a core', (((await spent()) - before) / 0.15).toFixed(1));
+  await sleep(seconds * 1000);
+  const share = (100 * ((await spent()) - before)) / seconds;
+  await session.detach();
+  return share;
+}
+
+/** The least of three: what else the machine does only ever adds to a timing. Enough is enough. */
+async function least(measure: () => Promise<number>, enough: number): Promise<number> {
+  let best = Infinity;
+  for (let i = 0; i < 3 && best >= enough; i += 1) best = Math.min(best, await measure());
+  return best;
+}
+
+// Wanted are less than 5 % of a core. Timings are noisy on a machine that others use too: what fails is twice that, three times over.
+it('paints soon, and costs little with fifty VMs at an event a second each', async () => {
+  const gateway = await Gateway.demo('--vms', '50', '--speed', '1');
+  const visitor = await Visitor.new();
+  const page = await visitor.signedIn(gateway);
+  const paint = await least(async () => {
+    await page.reload();
+    await page.waitForSelector('article[data-vm="demo-50"]');
+    return page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? Infinity);
+  }, 500);
+  figure('first paint, ms', Math.round(paint));
+  expect(paint).toBeLessThan(500);
+  const alone = await least(() => load(visitor, page, 10), 5);
+  figure('main thread with 50 VMs, percent of a core', alone.toFixed(1));
+  expect(alone).toBeLessThan(10);
+
+  // One that is looked at, while the tab that reads the stream is hidden and hands on what it reads.
+  const follower = await visitor.page();
+  await follower.goto(gateway.url());
+  await state(follower, 'live');
+  await page.evaluate(() => {
+    Object.defineProperty(document, 'hidden', { get: () => true });
+    Object.defineProperty(document, 'visibilityState', { get: () => 'hidden' });
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+  await follower.waitForSelector('article[data-vm="demo-50"]');
+  const followed = await least(() => load(visitor, follower, 10), 5);
+  figure('main thread of a tab that follows a hidden one, percent of a core', followed.toFixed(1));
+  expect(followed).toBeLessThan(10);
   await visitor.close();
   await gateway.stop();
 });

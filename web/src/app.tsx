@@ -3,7 +3,8 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 
 import type { Link } from './link/link';
-import { summary } from './model/derive';
+import { hears } from './link/machine';
+import { headline, title } from './shell/headline';
 import { Help } from './shell/help';
 import { Notices } from './shell/notices';
 import { supported, want, wanted } from './shell/notify';
@@ -11,6 +12,7 @@ import { to, useRoute, type Route } from './shell/route';
 import { Barred, ConnectionState } from './shell/status';
 import { setTheme, theme, type Theme } from './shell/theme';
 import { usePage, type Page } from './store/store';
+import { line } from './ui/harmless';
 import { Empty } from './ui/parts';
 import { AdminView } from './views/admin';
 import { FleetView } from './views/fleet';
@@ -26,23 +28,28 @@ const connectionOf = (page: Page) => page.connection;
 const troubleOf = (page: Page) => page.fleet.trouble;
 const sessionOf = (page: Page) => page.session;
 
-/** What the title and the icon say: as a text, so that it changes only when they do. */
-function headline({ fleet, connection }: Page): string {
-  if (connection.state !== 'live' && connection.state !== 'stale' && connection.state !== 'connecting') return 'lost|';
-  const { running, broken } = summary([...fleet.vms.values()]);
-  if (broken > 0) return `failed|${broken} in trouble`;
-  return running > 0 ? `running|${running} running` : 'idle|';
-}
+const newerOf = (page: Page) => page.newer;
 
 const ICONS: Record<string, string> = { failed: failedIcon, idle: idleIcon, lost: lostIcon, running: runningIcon };
 
-function useHeadline(): void {
+function useHeadline(route: Route): void {
   const said = usePage(headline);
   useEffect(() => {
-    const [kind = 'idle', words = ''] = said.split('|');
-    document.title = kind === 'lost' ? '(not live) gatewatch' : words === '' ? 'gatewatch' : `${words} · gatewatch`;
-    document.getElementById('icon')?.setAttribute('href', ICONS[kind] ?? idleIcon);
-  }, [said]);
+    document.title = title(said, route);
+    document.getElementById('icon')?.setAttribute('href', ICONS[said.split('|')[0] ?? ''] ?? idleIcon);
+  }, [said, route]);
+}
+
+/** Who goes to another view is there: with the keyboard, and in what is read aloud. */
+function useArrival(route: Route, main: { current: HTMLElement | null }): void {
+  const before = useRef(route);
+  useEffect(() => {
+    if (before.current === route) return;
+    before.current = route;
+    const heading = main.current?.querySelector<HTMLElement>('h1') ?? main.current;
+    heading?.setAttribute('tabindex', '-1');
+    heading?.focus();
+  }, [route]);
 }
 
 function View({ route }: { route: Route }) {
@@ -62,7 +69,7 @@ function View({ route }: { route: Route }) {
     case 'nowhere':
       return (
         <Empty>
-          There is nothing here. <a href={to.fleet}>To the fleet</a>
+          <h1>There is nothing here</h1> <a href={to.fleet}>To the fleet</a>
         </Empty>
       );
   }
@@ -81,10 +88,12 @@ export function App({ link }: { link: Link }) {
   const connection = usePage(connectionOf);
   const trouble = usePage(troubleOf);
   const session = usePage(sessionOf);
+  const newer = usePage(newerOf);
   const [helps, setHelps] = useState(false);
   const closeHelp = useCallback(() => setHelps(false), []);
   const main = useRef<HTMLElement>(null);
-  useHeadline();
+  useHeadline(route);
+  useArrival(route, main);
   useKeys(() => setHelps(true));
   const admin = session?.scopes.includes('admin') ?? false;
   return (
@@ -116,11 +125,19 @@ export function App({ link }: { link: Link }) {
       <Barred connection={connection} />
       {trouble && (
         <p class="banner banner-warn" role="alert">
-          {trouble.message}
+          {line(trouble.message)}
+        </p>
+      )}
+      {newer && (
+        <p class="banner banner-info" role="status" data-newer>
+          There is a newer version of this page.
+          <button type="button" class="small" onClick={() => location.reload()}>
+            Reload
+          </button>
         </p>
       )}
       <Notices />
-      <main ref={main} id="main" tabIndex={-1} data-view={route.view}>
+      <main ref={main} id="main" tabIndex={-1} data-view={route.view} class={hears(connection) ? undefined : 'not-live'}>
         <View route={route} />
       </main>
       {helps && <Help onClose={closeHelp} />}
@@ -160,7 +177,7 @@ function SignOut({ name, link }: { name: string; link: Link }) {
     if (gone) link.signedOut();
   };
   return (
-    <button type="button" class="small" data-action="sign-out" title={`signed in with ${name}`} onClick={() => void leave()}>
+    <button type="button" class="small" data-action="sign-out" title={`signed in with ${line(name)}`} onClick={() => void leave()}>
       {failed ? 'Not signed out; try again' : 'Sign out'}
     </button>
   );

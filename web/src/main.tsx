@@ -4,9 +4,12 @@ import { render } from 'preact';
 
 import { App } from './app';
 import { Link } from './link/link';
+import { alike, hears, type Connection } from './link/machine';
 import type { Session } from './model/types';
+import { BUILD, outdated } from './shell/build';
 import { say, words } from './shell/notify';
 import { restoreView, signIn } from './shell/route';
+import { WhoAmI } from './shell/session';
 import { watchTheme } from './shell/theme';
 import { current, notice, update } from './store/store';
 import { ask } from './ui/fetch';
@@ -14,30 +17,39 @@ import { ask } from './ui/fetch';
 watchTheme();
 restoreView();
 
-/** Who signed in, for the views that not everybody has; asked again whenever the stream is there anew. */
-async function whoAmI(): Promise<void> {
-  const session = await ask<Session>('/auth/session').catch(() => null);
-  update({ session });
+const who = new WhoAmI(
+  () => ask<Session>('/auth/session'),
+  (session) => update({ session }),
+);
+/** Whether the gateway was heard since the page was loaded, or refused to be. */
+let answered = false;
+
+function connected(connection: Connection): void {
+  const before = current().connection;
+  if (alike(before, connection)) return;
+  const first = !answered;
+  answered ||= connection.state !== 'connecting' && connection.state !== 'reconnecting';
+  update({ connection });
+  // A reader who comes without a session has nothing to look at yet. One who had one decides when to leave the page.
+  if (connection.state === 'signed-out' && first && document.visibilityState === 'visible') signIn();
+  if (connection.state === 'signed-out') who.forget();
+  if (!hears(connection) || hears(before)) return;
+  who.ask();
+  // The gateway that is back may be a new one.
+  if (!first) outdated().then((newer) => update({ newer }), () => {});
 }
 
 const link = new Link({
   fleet: (fleet, events) => {
     const { fleet: before, connection } = current();
     update({ fleet });
-    if (connection.state === 'live') say(words(before, events));
+    if (events.some((event) => event.name === 'reset')) who.ask();
+    if (hears(connection)) say(words(before, events));
   },
-  connection: (connection) => {
-    const before = current().connection;
-    if (before === connection) return;
-    // A reader who comes without a session has nothing to look at yet.
-    if (connection.state === 'signed-out' && before.state === 'connecting') signIn();
-    update({ connection });
-    if (connection.state === 'signed-out') update({ session: null });
-    if (connection.state === 'live' && before.state !== 'live') void whoAmI();
-  },
+  connection: connected,
   back: notice,
 });
 
 const root = document.getElementById('app');
 if (root) render(<App link={link} />, root);
-link.start();
+link.start(`gatewatch-stream-${BUILD}`);

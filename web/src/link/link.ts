@@ -4,26 +4,30 @@
 // tab that holds the lock reads the stream and hands on what it reads; when it goes, the next one goes on from the last id.
 
 import { EMPTY, reduce, type Fleet } from '../model/fleet';
+import { gapAfter, heardIn, type Gap } from '../model/missed';
 import type { StreamEvent } from '../model/types';
-import { INITIAL, SILENT_MS, step, type Connection, type Input, type LinkState } from './machine';
+import { gatewayNow, monotonic, setClock } from '../store/clock';
 import { untilFullSecond } from '../store/ticker';
+import { alike, INITIAL, shifted, step, type Connection, type Input, type LinkState } from './machine';
 import { openStream } from './stream';
 import { openTabs, type Tabs } from './tabs';
 
 /** How often time is looked at, milliseconds. */
 const TICK_MS = 500;
-/** Events that may wait for it; then they are applied at once. */
+/** Events that may wait to be drawn together; then they are applied at once. */
 const MAX_WAITING = 2000;
-/** What was missed counts as told so long after the stream is back. */
-const CAUGHT_UP_MS = 1500;
+/** This machine's clock went on by so much more than time did. Milliseconds. */
+const SLEPT_MS = 10_000;
+/** Nothing waits longer than this in a tab whose timers the browser holds back, once there is more. Milliseconds. */
+const LATEST_MS = 1000;
 
-export interface Back {
+export interface Back extends Gap {
+  /** One gap has one, however often it is told of. */
+  number: number;
   /** Milliseconds. */
   lostFor: number;
-  /** Completions that came in meanwhile. */
-  results: number;
-  /** The gateway could not go on from where the page was. */
-  anew: boolean;
+  /** It was the tab that read the stream that was silent, not the gateway. */
+  tab: boolean;
 }
 
 export interface Told {
@@ -32,58 +36,91 @@ export interface Told {
   back: (back: Back) => void;
 }
 
-/** What a tab needs to go on where another one was. */
-interface Shared {
-  fleet: Fleet;
+type Lost = { lostFor: number; tab: boolean };
+
+/** What a tab says of itself: when by its own clock, and by the gateway's. */
+interface Said {
   link: LinkState;
+  at: number;
 }
 
-interface Batch {
+/** What a tab needs to go on where another one was. */
+interface Shared extends Said {
+  fleet: Fleet;
+  gateway: number;
+}
+
+interface Batch extends Said {
   events: readonly StreamEvent[];
-  link: LinkState;
-  lostFor: number | null;
+  back: Lost | null;
+}
+
+/** What a notification may come of does not wait. */
+function urgent(event: StreamEvent): boolean {
+  return event.name === 'run_complete' || (event.name === 'status' && event.data.stage === 'unreachable');
+}
+
+function ahead(): number {
+  return Date.now() - monotonic();
+}
+
+/** A fault of whoever is told something is not one of the stream. */
+function safely(tell: () => void): void {
+  try {
+    tell();
+  } catch (error) {
+    reportError(error);
+  }
 }
 
 export class Link {
   #told: Told;
   #state: LinkState = INITIAL;
   #fleet: Fleet = EMPTY;
+  /** Read and not handed on yet, or handed on by another tab and not applied yet. */
   #waiting: StreamEvent[] = [];
   #flushing: number | undefined;
+  #flushedAt = 0;
   #close: () => void = () => {};
-  #tabs: Tabs<Shared, Batch> | undefined;
+  #tabs: Tabs<Batch> | undefined;
   #leads = false;
-  /** When a follower last heard of the tab that leads. */
-  #heardAt = Date.now();
+  /** The stream is read anew since the tab that read it hung. */
+  #taken = false;
+  /** This machine's clock minus the one that only goes forward. */
+  #ahead = ahead();
+  #gap: Back | null = null;
+  #gaps = 0;
   #timer: number | undefined;
 
   constructor(told: Told) {
     this.#told = told;
   }
 
-  start(): void {
-    this.#tabs = openTabs<Shared, Batch>({
-      lead: () => {
-        this.#leads = true;
-        // What the tab before had open is gone with it.
-        this.#state = { ...this.#state, phase: 'ended' };
-        this.#input({ kind: 'start' });
-      },
-      share: () => {
+  start(name: string): void {
+    this.#tabs = openTabs<Shared, Batch>(name, {
+      lead: (taken) => this.#lead(taken),
+      follow: () => this.#drop(),
+      share: (fresh) => {
         this.#flush();
-        this.#input({ kind: 'wake' });
-        return { fleet: this.#fleet, link: this.#state };
+        // Somebody is there.
+        if (fresh) this.#input({ kind: 'wake' });
+        return { fleet: this.#fleet, link: this.#state, at: monotonic(), gateway: gatewayNow() };
       },
-      state: ({ fleet, link }) => {
-        this.#heardAt = Date.now();
+      state: ({ fleet, link, at, gateway }) => {
+        setClock(gateway);
+        this.#drop();
         this.#fleet = fleet;
-        this.#follow(link);
-        this.#told.fleet(fleet, []);
+        this.#follow(shifted(link, monotonic() - at));
+        safely(() => this.#told.fleet(fleet, []));
       },
       batch: (batch) => this.#take(batch),
       woken: () => this.#input({ kind: 'wake' }),
-      tick: () => this.#input({ kind: 'tick' }),
+      tick: () => {
+        this.#time();
+        if (this.#waiting.length > 0 && monotonic() - this.#flushedAt >= LATEST_MS) this.#flush();
+      },
       signedOut: () => this.#input({ kind: 'signed-out' }),
+      hangs: (since) => this.#hangs(since),
     });
     this.#timer = window.setInterval(() => this.#tick(), TICK_MS);
     window.addEventListener('online', this.#wake);
@@ -115,24 +152,51 @@ export class Link {
   };
 
   #tick(): void {
-    if (this.#leads) {
-      this.#input({ kind: 'tick' });
-      return;
-    }
-    // Each heartbeat that the leading tab hears is handed on: from its silence follows the same as from the gateway's.
-    const silent = Date.now() - this.#heardAt;
-    if (silent > SILENT_MS && this.#state.connection.state === 'live') {
-      this.#follow({ ...this.#state, connection: { state: 'stale', why: 'silent', since: this.#heardAt } });
-    }
-    if (this.#state.connection.state !== 'live' && document.visibilityState === 'visible') this.#tabs?.tick();
+    if (this.#leads) this.#time();
+    else this.#tabs?.look(document.visibilityState === 'visible');
+  }
+
+  #time(): void {
+    const before = this.#ahead;
+    this.#ahead = ahead();
+    // It slept, or its clock was set, which looks the same: to ask anew does no harm.
+    this.#input({ kind: this.#ahead - before > SLEPT_MS ? 'slept' : 'tick' });
+  }
+
+  #lead(taken: boolean): void {
+    this.#ahead = ahead();
+    this.#applyWaiting(null);
+    this.#leads = true;
+    this.#taken = taken;
+    const { lostAt, heardAt } = this.#state;
+    // What the tab before had open is gone with it.
+    this.#state = { ...this.#state, phase: 'ended', lostAt: taken ? (lostAt ?? heardAt) : lostAt };
+    this.#input({ kind: 'start' });
+  }
+
+  /** Another tab reads the stream: what this one had open and had not handed on, that one has too. */
+  #drop(): void {
+    this.#leads = false;
+    this.#close();
+    this.#close = () => {};
+    window.clearTimeout(this.#flushing);
+    this.#flushing = undefined;
+    this.#waiting = [];
+  }
+
+  /** The tab that reads the stream does not answer, of which the gateway knows nothing. */
+  #hangs(since: number): void {
+    const { state } = this.#state.connection;
+    if (state !== 'live' && state !== 'stale' && state !== 'reconnecting') return;
+    this.#follow({ ...this.#state, connection: { state: 'stale', why: 'tab', since } });
   }
 
   #input(input: Input): void {
     if (!this.#leads) return;
     const before = this.#state;
-    const [state, effects] = step(before, input, Date.now(), Math.random());
+    const [state, effects] = step(before, input, monotonic(), Math.random());
     this.#state = state;
-    let lostFor: number | null = null;
+    let back: Lost | null = null;
     for (const effect of effects) {
       if (effect.do === 'close') {
         this.#close();
@@ -147,55 +211,85 @@ export class Link {
         });
       } else if (effect.do === 'deliver') {
         this.#waiting.push(...effect.events);
+        told(effect.events);
       } else {
-        lostFor = effect.lostFor;
+        back = { lostFor: effect.lostFor, tab: this.#taken };
+        this.#taken = false;
       }
     }
-    if (before.connection !== state.connection || lostFor !== null) this.#flush(lostFor);
-    else if (this.#waiting.length > MAX_WAITING || document.hidden) this.#flush();
-    else if (this.#waiting.length > 0) {
-      // When all that counts up changes too, so that there is one frame for both.
-      this.#flushing ??= window.setTimeout(() => this.#flush(), untilFullSecond());
-    }
+    if (this.#due(before.connection !== state.connection || back !== null)) this.#flush(back);
+    else this.#later();
+  }
+
+  /** Whether what waits is to be applied now: else with all that counts up, so that there is one frame for both. */
+  #due(changed: boolean): boolean {
+    if (changed || this.#waiting.length > MAX_WAITING) return true;
+    if (!document.hidden || this.#waiting.length === 0) return false;
+    return monotonic() - this.#flushedAt >= LATEST_MS || this.#waiting.some(urgent);
+  }
+
+  #later(): void {
+    if (this.#waiting.length === 0) return;
+    this.#flushing ??= window.setTimeout(() => (this.#leads ? this.#flush() : this.#applyWaiting(null)), untilFullSecond());
   }
 
   /** Applies what waits and hands it on to the other tabs. */
-  #flush(lostFor: number | null = null): void {
+  #flush(back: Lost | null = null): void {
+    this.#tabs?.send({ events: this.#waiting, link: this.#state, at: monotonic(), back });
+    this.#applyWaiting(back);
+  }
+
+  /** What another tab read. */
+  #take({ events, link, at, back }: Batch): void {
+    told(events);
+    const before = this.#state.connection;
+    this.#state = shifted(link, monotonic() - at);
+    this.#waiting.push(...events);
+    if (this.#due(back !== null || !alike(before, this.#state.connection))) this.#applyWaiting(back);
+    else this.#later();
+  }
+
+  #applyWaiting(back: Lost | null): void {
     window.clearTimeout(this.#flushing);
     this.#flushing = undefined;
-    const batch: Batch = { events: this.#waiting, link: this.#state, lostFor };
+    this.#flushedAt = monotonic();
+    const events = this.#waiting;
     this.#waiting = [];
-    this.#tabs?.send(batch);
-    this.#apply(batch);
+    const before = this.#fleet;
+    this.#follow(this.#state);
+    if (back !== null) this.#begin(back, before);
+    this.#fleet = reduce(before, events);
+    if (events.length > 0) safely(() => this.#told.fleet(this.#fleet, events));
+    if (this.#gap) this.#goOn({ ...this.#gap, ...heardIn(this.#gap, before, events) });
   }
 
-  #take(batch: Batch): void {
-    this.#heardAt = Date.now();
-    this.#state = batch.link;
-    this.#apply(batch);
+  #begin({ lostFor, tab }: Lost, known: Fleet): void {
+    // One that was lost again before all was told is one gap.
+    const open = this.#gap;
+    if (!open) this.#gaps += 1;
+    this.#gap = {
+      ...gapAfter(open?.known ?? known),
+      results: open?.results ?? 0,
+      number: this.#gaps,
+      lostFor: lostFor + (open?.lostFor ?? 0),
+      tab: tab && (open?.tab ?? true),
+    };
   }
 
-  #apply({ events, link, lostFor }: Batch): void {
-    const before = this.#fleet.completions;
-    this.#follow(link);
-    if (lostFor !== null) this.#report(lostFor, before);
-    if (events.some((event) => event.name === 'reset')) this.#anew = true;
-    this.#fleet = reduce(this.#fleet, events);
-    if (events.length > 0) this.#told.fleet(this.#fleet, events);
-  }
-
-  #anew = false;
-
-  #report(lostFor: number, before: number): void {
-    this.#anew = false;
-    window.setTimeout(() => {
-      const results = Math.max(0, this.#fleet.completions - before);
-      this.#told.back({ lostFor, results, anew: this.#anew });
-    }, CAUGHT_UP_MS);
+  #goOn(gap: Back): void {
+    this.#gap = gap.over ? null : gap;
+    safely(() => this.#told.back(gap));
   }
 
   #follow(link: LinkState): void {
     this.#state = link;
-    this.#told.connection(link.connection);
+    safely(() => this.#told.connection(link.connection));
+  }
+}
+
+/** What time it is by the gateway's clock, as soon as it says so. */
+function told(events: readonly StreamEvent[]): void {
+  for (const event of events) {
+    if (event.name === 'connected' || event.name === 'heartbeat') setClock(event.data.timestamp * 1000);
   }
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { connected, done, heartbeat } from '../model/made';
-import { DEAD_MS, INITIAL, MAX_WAIT_MS, MIN_WAIT_MS, OPENING_MS, SILENT_MS, step, type Effect, type Input, type LinkState } from './machine';
+import type { Connected, StreamEvent } from '../model/types';
+import { alike, DEAD_MS, hears, INITIAL, MAX_WAIT_MS, MIN_WAIT_MS, OPENING_MS, shifted, SILENT_MS, step, type Effect, type Input, type LinkState } from './machine';
 
 /** A link that is driven by hand. */
 class Lab {
@@ -60,6 +61,45 @@ describe('the link to the gateway', () => {
     expect(lab.shown.state).toBe('live');
     lab.do({ kind: 'events', events: [heartbeat()] });
     expect(lab.did).toEqual(['deliver']);
+  });
+
+  it('counts what was lost from the last word, not from when it was noticed', () => {
+    const lab = new Lab().live();
+    const heard = lab.now;
+    lab.after(20_000).do({ kind: 'lost', why: 'x' });
+    expect(lab.shown).toMatchObject({ state: 'reconnecting', since: heard });
+    lab.do({ kind: 'wake' }).do({ kind: 'opened' }).do({ kind: 'events', events: [connected()] });
+    expect(lab.effects).toContainEqual({ do: 'back', lostFor: 20_000 });
+    const never = new Lab().do({ kind: 'start' }).after(7000).do({ kind: 'lost', why: 'x' });
+    expect(never.shown).toMatchObject({ since: never.now - 7000 });
+  });
+
+  it('asks anew after the machine slept, and tells how long by the clock of the gateway', () => {
+    const lab = new Lab().live().do({ kind: 'slept' });
+    expect([lab.did, lab.shown.state]).toEqual([['close', 'open'], 'connecting']);
+    const later = { ...connected(), data: { ...(connected().data as Connected), timestamp: 7201 } } as StreamEvent;
+    lab.after(100).do({ kind: 'opened' }).do({ kind: 'events', events: [later] });
+    expect(lab.effects).toContainEqual({ do: 'back', lostFor: 7_200_000 });
+    expect(new Lab().live().do({ kind: 'lost', why: 'x' }).do({ kind: 'slept' }).did).toEqual(['open']);
+  });
+
+  it('is the same for a tab whose clock began at another time', () => {
+    const lab = new Lab().live().after(1000).do({ kind: 'lost', why: 'x' });
+    const there = shifted(lab.state, -900_000);
+    expect(there.tryAt - (lab.now - 900_000)).toBe(lab.state.tryAt - lab.now);
+    expect(there).toMatchObject({ lostAt: 100_000, heardAt: 100_000, connection: { since: 100_000, why: 'x' } });
+    expect([shifted(INITIAL, 5).heardAt, shifted(INITIAL, 5).lostAt]).toEqual([null, null]);
+    expect(alike(there.connection, shifted(lab.state, -900_100).connection)).toBe(true);
+    expect(alike(there.connection, lab.shown)).toBe(false);
+    expect(alike({ state: 'live' }, { state: 'connecting' })).toBe(false);
+  });
+
+  it('hears the gateway also where reports are old, and where it hears nothing it says so', () => {
+    const lab = new Lab().live();
+    expect(hears(lab.shown)).toBe(true);
+    expect(hears(lab.do({ kind: 'events', events: [heartbeat(true)] }).shown)).toBe(true);
+    expect(hears(new Lab().live().after(SILENT_MS + 1).do({ kind: 'tick' }).shown)).toBe(false);
+    expect(hears(lab.do({ kind: 'lost', why: 'x' }).shown)).toBe(false);
   });
 
   it('waits longer each time, never longer than its bounds, and as long as it is told to', () => {

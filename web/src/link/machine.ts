@@ -13,16 +13,18 @@ export const OPENING_MS = 20_000;
 /** Never longer between two tries, whatever the gateway asks for; nor sooner. */
 export const MAX_WAIT_MS = 120_000;
 export const MIN_WAIT_MS = 500;
+/** Two heartbeats: by so much may the gateway's time be further on than the page noticed. */
+const ASLEEP_MS = 30_000;
 /** The longest wait that doubling leads to. */
 const MAX_BACKOFF_MS = 30_000;
 const DEFAULT_RETRY_MS = 3_000;
 
-/** What the page may truthfully say. Times are milliseconds since the epoch. */
+/** What the page may truthfully say. Times are milliseconds of a clock that only goes forward, that of this tab. */
 export type Connection =
   | { state: 'connecting' }
   | { state: 'live' }
-  /** The stream is there and says that reports are old, or says nothing. */
-  | { state: 'stale'; why: 'silent' | 'reports'; since: number }
+  /** The stream is there and says that reports are old, or says nothing; or the tab that reads it says nothing. */
+  | { state: 'stale'; why: 'silent' | 'reports' | 'tab'; since: number }
   | { state: 'reconnecting'; at: number; since: number; why: string }
   | { state: 'signed-out' }
   | { state: 'not-allowed' };
@@ -38,7 +40,10 @@ export interface LinkState {
   view: string | null;
   /** When the stream was lost, until it is there again. */
   lostAt: number | null;
-  heardAt: number;
+  /** The last word of the gateway; null before the first. */
+  heardAt: number | null;
+  /** The gateway's own time when it last told it, milliseconds since the epoch. */
+  toldAt: number | null;
   /** When the present phase began. */
   since: number;
   /** When to try again. */
@@ -55,6 +60,8 @@ export type Input =
   | { kind: 'tick' }
   /** The page is looked at again, the machine woke, the network is back, or somebody signed in. */
   | { kind: 'wake' }
+  /** The machine slept, in which the clock that only goes forward stands still: nobody knows how old the last word is. */
+  | { kind: 'slept' }
   /** The reader signed out: what was shown was for whoever was signed in. */
   | { kind: 'signed-out' }
   | { kind: 'stop' };
@@ -65,6 +72,35 @@ export type Effect =
   | { do: 'deliver'; events: readonly StreamEvent[] }
   | { do: 'back'; lostFor: number };
 
+/** Whether the gateway is heard: some of its reports may be old all the same. */
+export function hears(connection: Connection): boolean {
+  return connection.state === 'live' || (connection.state === 'stale' && connection.why === 'reports');
+}
+
+/** Whether both say the same, give or take what a message between two tabs takes. */
+export function alike(a: Connection, b: Connection): boolean {
+  const near = (key: 'since' | 'at') => Math.abs(((a as Times)[key] ?? 0) - ((b as Times)[key] ?? 0)) < 500;
+  return a.state === b.state && (a as Times).why === (b as Times).why && near('since') && near('at');
+}
+
+type Times = { since?: number; at?: number; why?: string };
+
+/** The state of another tab, whose clock is `by` behind this one's. */
+export function shifted(state: LinkState, by: number): LinkState {
+  const connection = { ...state.connection };
+  if ('since' in connection) connection.since += by;
+  if ('at' in connection) connection.at += by;
+  const { heardAt, lostAt, since, tryAt } = state;
+  return {
+    ...state,
+    connection,
+    heardAt: heardAt === null ? null : heardAt + by,
+    lostAt: lostAt === null ? null : lostAt + by,
+    since: since + by,
+    tryAt: tryAt + by,
+  };
+}
+
 export const INITIAL: LinkState = {
   phase: 'ended',
   connection: { state: 'connecting' },
@@ -73,14 +109,15 @@ export const INITIAL: LinkState = {
   lastId: null,
   view: null,
   lostAt: null,
-  heardAt: 0,
+  heardAt: null,
+  toldAt: null,
   since: 0,
   tryAt: 0,
 };
 
 type Step = [LinkState, Effect[]];
 
-/** `now` in milliseconds, `chance` from 0 to 1. */
+/** `now` in milliseconds of a clock that only goes forward, `chance` from 0 to 1. */
 export function step(state: LinkState, input: Input, now: number, chance: number): Step {
   switch (input.kind) {
     case 'start':
@@ -99,6 +136,8 @@ export function step(state: LinkState, input: Input, now: number, chance: number
       return tick(state, now, chance);
     case 'wake':
       return wake(state, now, chance);
+    case 'slept':
+      return slept(state, now, chance);
     case 'signed-out': {
       const nothing: StreamEvent = { name: 'reset', data: { reason: 'grants_changed' } };
       const over: LinkState = { ...INITIAL, connection: { state: 'signed-out' } };
@@ -113,6 +152,11 @@ function open(state: LinkState, now: number): Step {
   return [{ ...state, phase: 'opening', since: now, tries: state.tries + 1 }, [{ do: 'open', lastId: state.lastId }]];
 }
 
+/** What is known is as old as this, whenever it was noticed that there is no more. */
+function lastWord(state: LinkState): number {
+  return state.heardAt ?? state.since;
+}
+
 function clamp(ms: number): number {
   return Math.min(MAX_WAIT_MS, Math.max(MIN_WAIT_MS, ms));
 }
@@ -121,7 +165,7 @@ function clamp(ms: number): number {
 function wait(state: LinkState, why: string, retryAfter: number | null, now: number, chance: number): Step {
   const doubled = Math.min(MAX_BACKOFF_MS, state.retryMs * 2 ** Math.min(10, Math.max(0, state.tries - 1)));
   const ms = clamp(retryAfter === null ? doubled * (0.75 + chance / 2) : retryAfter * 1000 * (1 + chance / 5));
-  const lostAt = state.lostAt ?? now;
+  const lostAt = state.lostAt ?? lastWord(state);
   const connection: Connection = { state: 'reconnecting', at: now + ms, since: lostAt, why };
   return [{ ...state, phase: 'waiting', since: now, tryAt: now + ms, lostAt, connection }, [{ do: 'close' }]];
 }
@@ -129,7 +173,7 @@ function wait(state: LinkState, why: string, retryAfter: number | null, now: num
 function refused(state: LinkState, status: number, retryAfter: number | null, now: number, chance: number): Step {
   if (status === 401 || status === 403) {
     const connection: Connection = { state: status === 401 ? 'signed-out' : 'not-allowed' };
-    return [{ ...state, phase: 'ended', connection, lostAt: state.lostAt ?? now }, []];
+    return [{ ...state, phase: 'ended', connection, lostAt: state.lostAt ?? lastWord(state) }, []];
   }
   return wait(state, reason(status), retryAfter, now, chance);
 }
@@ -155,13 +199,20 @@ function events(state: LinkState, got: readonly StreamEvent[], now: number): Ste
         const [opening, opens] = open({ ...next, lastId: null, tries: 0 }, now);
         return [opening, [{ do: 'deliver', events: [...got.slice(0, at), reset] }, { do: 'close' }, ...opens]];
       }
-      if (next.lostAt !== null) effects.push({ do: 'back', lostFor: now - next.lostAt });
+      if (next.lostAt !== null) effects.push({ do: 'back', lostFor: lostFor(next.lostAt, next.toldAt, event.data.timestamp * 1000, now) });
       Object.assign(next, { lostAt: null, tries: 0, connection: { state: 'live' } satisfies Connection });
     }
     if (event.name === 'heartbeat') next.connection = reports(next, event.data.stale, now);
+    if (event.name === 'connected' || event.name === 'heartbeat') next.toldAt = event.data.timestamp * 1000;
   }
-  if (next.connection.state === 'stale' && next.connection.why === 'silent') next.connection = { state: 'live' };
+  if (next.connection.state === 'stale' && next.connection.why !== 'reports') next.connection = { state: 'live' };
   return [next, [{ do: 'deliver', events: got }, ...effects]];
+}
+
+/** By the clock that only goes forward, unless the gateway's says that this machine slept meanwhile. */
+function lostFor(lostAt: number, toldAt: number | null, told: number, now: number): number {
+  const [here, there] = [now - lostAt, toldAt === null ? 0 : told - toldAt];
+  return there - here > ASLEEP_MS ? there : here;
 }
 
 function reports(state: LinkState, stale: boolean, now: number): Connection {
@@ -172,14 +223,22 @@ function reports(state: LinkState, stale: boolean, now: number): Connection {
 }
 
 function tick(state: LinkState, now: number, chance: number): Step {
-  const silent = now - state.heardAt;
+  const silent = now - lastWord(state);
   if (state.phase === 'waiting' && now >= state.tryAt) return open(state, now);
   if (state.phase === 'opening' && now - state.since > OPENING_MS) return wait(state, 'no answer', null, now, chance);
-  if (state.phase === 'open' && silent > DEAD_MS) return wait({ ...state, lostAt: state.heardAt }, 'silence', null, now, chance);
+  if (state.phase === 'open' && silent > DEAD_MS) return wait(state, 'silence', null, now, chance);
   if (state.phase === 'open' && silent > SILENT_MS && state.connection.state === 'live') {
-    return [{ ...state, connection: { state: 'stale', why: 'silent', since: state.heardAt } }, []];
+    return [{ ...state, connection: { state: 'stale', why: 'silent', since: lastWord(state) } }, []];
   }
   return [state, []];
+}
+
+/** Asks anew: what came last may be hours old. */
+function slept(state: LinkState, now: number, chance: number): Step {
+  if (state.phase !== 'open' && state.phase !== 'opening') return wake(state, now, chance);
+  const lostAt = state.lostAt ?? lastWord(state);
+  const [opening, opens] = open({ ...state, tries: 0, lostAt, connection: { state: 'connecting' } }, now);
+  return [opening, [{ do: 'close' }, ...opens]];
 }
 
 /** At once, instead of when it was planned: nobody should look at a countdown who has just come back. */

@@ -93,6 +93,7 @@ describe('how a VM fares', () => {
     expect(names('', 'stage')).toEqual(['vm-10', 'vm-2', 'vm-1']);
     expect(names('CHROME', 'name')).toEqual(['vm-10']);
     expect(names('boot', 'name')).toEqual(['vm-2']);
+    expect(chosen([...after(status('a', { stage: 'oobe' })).vms.values()], { text: 'First boot', sort: 'name', only: 'all' })).toHaveLength(1);
     expect(names('', 'name', 'trouble')).toEqual(['vm-1']);
     expect(names('', 'name', 'running')).toEqual(['vm-10']);
     expect(summary(vms)).toEqual({ running: 1, broken: 1, vms: 3 });

@@ -18,6 +18,23 @@ export const TIMELINE: readonly Stage[] = [
   'complete',
 ];
 
+/** What people read of a stage. */
+export const STAGE_WORDS: Record<Stage, string> = {
+  off: 'off',
+  starting: 'starting',
+  downloading: 'downloading',
+  extracting: 'extracting',
+  configuring: 'configuring',
+  building: 'building',
+  booting: 'booting',
+  oobe: 'first boot',
+  ready: 'ready',
+  running: 'running',
+  complete: 'complete',
+  unreachable: 'unreachable',
+  removed: 'removed',
+};
+
 /** Tasks that must be done before an end is foretold. */
 export const TASKS_FOR_ETA = 3;
 /** The latest tasks that an end is foretold from. */
@@ -114,6 +131,7 @@ export function chosen(vms: readonly Vm[], { text, sort, only }: Filter): Vm[] {
     wanted === '' ||
     vm.name.toLowerCase().includes(wanted) ||
     (vm.status?.stage ?? '').includes(wanted) ||
+    (vm.status ? String(STAGE_WORDS[vm.status.stage]) : '').includes(wanted) ||
     (currentRun(vm)?.progress?.current_task ?? '').toLowerCase().includes(wanted);
   const kept = vms.filter((vm) => {
     if (only === 'trouble' && !['broken', 'doubtful'].includes(health(vm))) return false;

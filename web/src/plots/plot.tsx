@@ -4,8 +4,9 @@ import { useEffect, useMemo, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
+import { some } from '../ui/format';
 import type { Task } from '../views/shared/tasks';
-import { inWords, series, type Series } from './series';
+import { inWords, scoreRange, series, taskRange, type Series } from './series';
 
 const HEIGHT = 180;
 
@@ -14,7 +15,7 @@ interface Shape {
   unit: string;
   data: (series: Series) => uPlot.AlignedData;
   lines: (colour: (name: string) => string) => uPlot.Series[];
-  range?: [number, number];
+  range?: (least: number | null, most: number | null) => [number, number];
 }
 
 const SCORE: Shape = {
@@ -25,7 +26,7 @@ const SCORE: Shape = {
     { label: 'score', stroke: colour('--accent'), paths: () => null, points: { show: true, size: 5, fill: colour('--accent') } },
     { label: 'mean of 10', stroke: colour('--pass'), width: 2, points: { show: false }, spanGaps: true },
   ],
-  range: [-0.05, 1.05],
+  range: scoreRange,
 };
 
 const DURATION: Shape = {
@@ -41,9 +42,9 @@ const DURATION: Shape = {
 export function Plots({ tasks }: { tasks: readonly Task[] }) {
   const columns = useMemo(() => series(tasks), [tasks]);
   const words = useMemo(() => inWords(columns), [columns]);
-  if (columns.x.length < 2) return null;
+  if (columns.x.length === 0) return null;
   return (
-    <section class="plots" aria-label={`Plots of ${columns.x.length} tasks: ${words}`}>
+    <section class="plots" aria-label={`Plots of ${some(columns.x.length, 'task')}: ${words}`}>
       <Plot shape={SCORE} columns={columns} />
       <Plot shape={DURATION} columns={columns} />
     </section>
@@ -89,7 +90,10 @@ function options({ unit, lines, range }: Shape, width: number): uPlot.Options {
   return {
     width: Math.max(width, 100),
     height: HEIGHT,
-    scales: { x: { time: false }, y: range ? { range: () => range } : {} },
+    scales: {
+      x: { time: false, range: (_, first, last) => taskRange(first, last) },
+      y: range ? { range: (_, least, most) => range(least, most) } : {},
+    },
     axes: [
       { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500] },
       { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => `${tick}${unit}`) },

@@ -37,6 +37,21 @@ export function series(tasks: readonly Task[]): Series {
   };
 }
 
+type Range = [number, number];
+
+/** Of scores: from 0 to 1, and wider where a score is; with room for the points at its ends. */
+export function scoreRange(least: number | null, most: number | null): Range {
+  const [low, high] = [Math.min(0, least ?? 0), Math.max(1, most ?? 1)];
+  const room = (high - low) / 20;
+  return [low - room, high + room];
+}
+
+/** Of tasks: one alone stands in the middle. */
+export function taskRange(first: number | null, last: number | null): Range {
+  const [from, to] = [first ?? 0, last ?? 1];
+  return from === to ? [from - 1, to + 1] : [from, to];
+}
+
 /** The same in words, for who does not see the plot. */
 export function inWords({ score, duration }: Series): string {
   const known = (column: Column) => column.filter((value) => value !== null);

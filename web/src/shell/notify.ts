@@ -3,6 +3,7 @@
 import { currentRun } from '../model/derive';
 import type { Fleet } from '../model/fleet';
 import type { StreamEvent } from '../model/types';
+import { line } from '../ui/harmless';
 
 const KEPT = 'gatewatch-notify';
 
@@ -20,13 +21,13 @@ export function words(before: Fleet, events: readonly StreamEvent[]): Word[] {
     if (event.name === 'run_complete' && !event.data.historic) {
       const { vm, run, passed, failed, unknown } = event.data;
       const body = `${passed} passed, ${failed} failed${unknown > 0 ? `, ${unknown} unknown` : ''}`;
-      return [{ title: `${vm}: the run is over`, body, tag: `run-${run}` }];
+      return [{ title: `${line(vm)}: the run is over`, body, tag: `run-${run}` }];
     }
     if (event.name === 'status' && event.data.stage === 'unreachable') {
       const known = before.vms.get(event.data.vm);
       if (known?.status?.stage === 'unreachable' || known === undefined) return [];
       const task = currentRun(known)?.progress?.current_task;
-      return [{ title: `${event.data.vm} does not answer`, body: task ? `It was at ${task}.` : '', tag: `vm-${event.data.vm}` }];
+      return [{ title: `${line(event.data.vm)} does not answer`, body: task ? `It was at ${line(task)}.` : '', tag: `vm-${event.data.vm}` }];
     }
     return [];
   });
@@ -54,5 +55,9 @@ export async function want(yes: boolean): Promise<boolean> {
 /** Every tab may call it: notices of one tag take each other's place. */
 export function say(list: readonly Word[]): void {
   if (!wanted()) return;
-  for (const { title, body, tag } of list.slice(0, 5)) new Notification(title, { body, tag });
+  try {
+    for (const { title, body, tag } of list.slice(0, 5)) new Notification(title, { body, tag });
+  } catch {
+    // Browsers that show notifications only for a service worker, as on Android, have the constructor all the same.
+  }
 }

@@ -1,6 +1,6 @@
 // Which view the address names. It stands in the fragment, so that the gateway serves one page and no view is a request.
 
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 
 export type Route =
   | { view: 'fleet' }
@@ -49,9 +49,12 @@ export const to = {
 
 export function useRoute(): Route {
   const [at, setAt] = useState(() => route(location.hash));
+  const seen = useRef(location.hash);
   useEffect(() => {
     const look = () => setAt(route(location.hash));
     window.addEventListener('hashchange', look);
+    // It may have changed between the first drawing and now.
+    if (location.hash !== seen.current) look();
     return () => window.removeEventListener('hashchange', look);
   }, []);
   return at;

@@ -1,6 +1,7 @@
 // What the page may truthfully say of its connection.
 
 import type { Connection } from '../link/machine';
+import { monotonic } from '../store/clock';
 import { useNow } from '../store/ticker';
 import { duration } from '../ui/format';
 import { signIn } from './route';
@@ -13,7 +14,7 @@ export function connectionWord(connection: Connection): string {
     case 'live':
       return 'live';
     case 'stale':
-      return connection.why === 'silent' ? 'no word from the gateway' : 'some reports are old';
+      return { silent: 'no word from the gateway', reports: 'some reports are old', tab: 'the tab that reads the stream does not answer' }[connection.why];
     case 'reconnecting':
       return `reconnecting: ${connection.why}`;
     case 'signed-out':
@@ -24,7 +25,8 @@ export function connectionWord(connection: Connection): string {
 }
 
 function Countdown({ at, since }: { at: number; since: number }) {
-  const now = useNow() * 1000;
+  useNow();
+  const now = monotonic();
   const left = Math.max(0, Math.ceil((at - now) / 1000));
   return (
     <span class="hint">
@@ -34,7 +36,8 @@ function Countdown({ at, since }: { at: number; since: number }) {
 }
 
 function Since({ since }: { since: number }) {
-  return <span class="hint">for {duration(useNow() - since / 1000)}</span>;
+  useNow();
+  return <span class="hint">for {duration((monotonic() - since) / 1000)}</span>;
 }
 
 export function ConnectionState({ connection, onTry }: { connection: Connection; onTry: () => void }) {

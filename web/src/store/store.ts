@@ -6,12 +6,15 @@ import type { Back } from '../link/link';
 import type { Connection } from '../link/machine';
 import { EMPTY, type Fleet } from '../model/fleet';
 import type { Session } from '../model/types';
+import { gatewayNow } from './clock';
 
 /** Notices kept, the latest. */
 const MAX_NOTICES = 5;
 
 export interface Notice {
+  /** The number of the gap that it is about. */
   id: number;
+  /** Milliseconds since the epoch. */
   at: number;
   back: Back;
 }
@@ -19,14 +22,16 @@ export interface Notice {
 export interface Page {
   fleet: Fleet;
   connection: Connection;
-  /** When the last word of the gateway came, milliseconds since the epoch. */
+  /** Who is signed in; null while that is not known. */
   session: Session | null;
+  /** The gateway has a newer page than this one. */
+  newer: boolean;
   notices: readonly Notice[];
 }
 
 type Listener = () => void;
 
-let page: Page = { fleet: EMPTY, connection: { state: 'connecting' }, session: null, notices: [] };
+let page: Page = { fleet: EMPTY, connection: { state: 'connecting' }, session: null, newer: false, notices: [] };
 const listeners = new Set<Listener>();
 let noticed = 0;
 
@@ -39,10 +44,15 @@ export function update(change: Partial<Page>): void {
   for (const listener of [...listeners]) listener();
 }
 
+/** Tells of a gap, or more of it; one that the reader dismissed stays away. */
 export function notice(back: Back): void {
-  noticed += 1;
-  const fresh = { id: noticed, at: Date.now(), back };
-  update({ notices: [...page.notices, fresh].slice(-MAX_NOTICES) });
+  const { notices } = page;
+  if (notices.some((one) => one.id === back.number)) {
+    update({ notices: notices.map((one) => (one.id === back.number ? { ...one, back } : one)) });
+  } else if (back.number > noticed) {
+    noticed = back.number;
+    update({ notices: [...notices, { id: back.number, at: gatewayNow(), back }].slice(-MAX_NOTICES) });
+  }
 }
 
 export function dismiss(id: number): void {

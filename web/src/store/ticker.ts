@@ -3,10 +3,11 @@
 import { useEffect, useState } from 'preact/hooks';
 
 import type { Seconds } from '../model/types';
+import { gatewayNow } from './clock';
 
-/** Milliseconds to just behind the next full second: timers may be a little early, and would come twice. */
+/** Milliseconds to just behind the gateway's next full second: timers may be a little early, and would come twice. */
 export function untilFullSecond(): number {
-  return 1010 - (Date.now() % 1000);
+  return 1010 - (gatewayNow() % 1000);
 }
 
 type Listener = (now: Seconds) => void;
@@ -17,7 +18,7 @@ let timer: number | undefined;
 function tick(): void {
   // At the full second, when the link applies what came.
   timer = window.setTimeout(tick, untilFullSecond());
-  const now = Date.now() / 1000;
+  const now = gatewayNow() / 1000;
   for (const listener of listeners) listener(now);
 }
 
@@ -43,9 +44,9 @@ export function onTick(listener: Listener): () => void {
   };
 }
 
-/** Seconds since the epoch, new each second. */
+/** The gateway's seconds since the epoch, new each second. */
 export function useNow(): Seconds {
-  const [now, setNow] = useState(Date.now() / 1000);
+  const [now, setNow] = useState(() => gatewayNow() / 1000);
   useEffect(() => onTick(setNow), []);
   return now;
 }

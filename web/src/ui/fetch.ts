@@ -6,7 +6,8 @@ import { retryAfter } from '../link/stream';
 
 export type Asked<T> =
   | { state: 'loading' }
-  | { state: 'there'; value: T }
+  /** `doubt`: why it could not be had again, and may be old. */
+  | { state: 'there'; value: T; doubt?: string }
   /** `retryAfter` in seconds, where the gateway says so. */
   | { state: 'refused'; status: number; why: string; retryAfter: number | null };
 
@@ -30,6 +31,13 @@ export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   throw new Refused(answer.status, why, retryAfter(answer.headers.get('Retry-After')));
 }
 
+/** What is shown after `refused`: what was there before, unless the reader may not see it any more or it is gone. */
+export function kept<T>(before: Asked<T>, refused: Asked<never>): Asked<T> {
+  if (before.state !== 'there' || refused.state !== 'refused') return refused;
+  const passes = refused.status === 0 || refused.status === 429 || refused.status >= 500;
+  return passes ? { ...before, doubt: refused.why } : refused;
+}
+
 export function refusal(error: unknown): Asked<never> {
   if (error instanceof Refused) {
     return { state: 'refused', status: error.status, why: error.message, retryAfter: error.retryAfter };
@@ -45,7 +53,8 @@ export function useAsked<T>(path: string, again: unknown = null): Asked<T> {
     ask<T>(path, { signal: abort.signal }).then(
       (value) => setAsked({ path, asked: { state: 'there', value } }),
       (error: unknown) => {
-        if (!abort.signal.aborted) setAsked({ path, asked: refusal(error) });
+        if (abort.signal.aborted) return;
+        setAsked((before) => ({ path, asked: kept(before.path === path ? before.asked : { state: 'loading' }, refusal(error)) }));
       },
     );
     return () => abort.abort();

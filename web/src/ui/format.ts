@@ -1,6 +1,7 @@
 // Values to the words of the page.
 
-import type { Seconds, Stage } from '../model/types';
+import type { Seconds } from '../model/types';
+import { gatewayNow } from '../store/clock';
 
 /** What is not known. */
 export const NONE = '–';
@@ -46,7 +47,7 @@ const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-dig
 const day = new Intl.DateTimeFormat('en-CA', { year: 'numeric', month: '2-digit', day: '2-digit' });
 
 /** `14:03:22` of today, `2026-11-26 14:03:22` of another day, in the reader's time zone. */
-export function time(at: Seconds | null | undefined, now: Seconds = Date.now() / 1000): string {
+export function time(at: Seconds | null | undefined, now: Seconds = gatewayNow() / 1000): string {
   if (at === null || at === undefined) return NONE;
   const date = new Date(at * 1000);
   const today = day.format(date) === day.format(new Date(now * 1000));
@@ -58,21 +59,7 @@ export function some(count: number, one: string, many = `${one}s`): string {
   return `${number(count)} ${count === 1 ? one : many}`;
 }
 
-export const STAGE_WORDS: Record<Stage, string> = {
-  off: 'off',
-  starting: 'starting',
-  downloading: 'downloading',
-  extracting: 'extracting',
-  configuring: 'configuring',
-  building: 'building',
-  booting: 'booting',
-  oobe: 'first boot',
-  ready: 'ready',
-  running: 'running',
-  complete: 'complete',
-  unreachable: 'unreachable',
-  removed: 'removed',
-};
+export { STAGE_WORDS } from '../model/derive';
 
 /** Where to look, in words. */
 export const WHOSE_WORDS: Record<string, string> = {

@@ -4,8 +4,10 @@ import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 
 import type { Seconds, Stage, Trouble } from '../model/types';
+import { gatewayNow } from '../store/clock';
 import { onTick } from '../store/ticker';
 import { duration, NONE, resultWord, STAGE_WORDS, WHOSE_WORDS } from './format';
+import { line } from './harmless';
 
 export function StageBadge({ stage }: { stage: Stage | null | undefined }) {
   const known = stage ?? 'off';
@@ -25,7 +27,7 @@ export function Age({ since, behind = '', title }: { since: Seconds | null | und
       const text = since === null || since === undefined ? NONE : duration(now - since) + behind;
       if (span.current && span.current.textContent !== text) span.current.textContent = text;
     };
-    show(Date.now() / 1000);
+    show(gatewayNow() / 1000);
     return onTick(show);
   }, [since, behind]);
   return <span ref={span} class="age" title={title} />;
@@ -70,7 +72,7 @@ export function Troubles({ errors }: { errors: readonly Trouble[] }) {
     <ul class="troubles">
       {errors.map((error) => (
         <li key={error.code} data-error={error.code}>
-          <strong>{error.code.replaceAll('_', ' ')}</strong> <bdi>{error.message}</bdi>
+          <strong>{line(error.code.replaceAll('_', ' '))}</strong> <bdi>{line(error.message)}</bdi>
           <span class="hint">
             {' '}
             look at {WHOSE_WORDS[error.whose] ?? error.whose}; {error.retryable ? 'tried again by itself' : 'needs a person'}
@@ -83,7 +85,18 @@ export function Troubles({ errors }: { errors: readonly Trouble[] }) {
 
 /** What a view shows instead of what it does not have. */
 export function Empty({ children }: { children: ComponentChildren }) {
-  return <p class="empty">{children}</p>;
+  return <div class="empty">{children}</div>;
+}
+
+/** Says `words` to who listens, whenever `cause` changes and only then: not what changes by itself. */
+export function Said({ cause, words }: { cause: unknown; words: string }) {
+  const said = useRef({ cause, words: '' });
+  if (said.current.cause !== cause) said.current = { cause, words };
+  return (
+    <span class="visually-hidden" role="status">
+      {said.current.words || null}
+    </span>
+  );
 }
 
 export type SortOrder<K extends string> = { by: K; down: boolean };

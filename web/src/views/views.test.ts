@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 
-import { inWords, series } from '../plots/series';
+import { inWords, scoreRange, series, taskRange } from '../plots/series';
+import { kept, type Asked } from '../ui/fetch';
+import { harmless, line } from '../ui/harmless';
 import { pairs, sortedPairs, tally } from './runs/compare';
 import { compared, csv, found, sorted, type Task } from './shared/tasks';
 import { dependency } from './vm/facts';
 import { wholeHistory } from './vm/stages';
-import { appended, harmless, joined, MAX_CHARS } from './vm/text';
+import { appended, joined, MAX_CHARS } from './vm/text';
 
 function task(id: string, n: number, more: Partial<Task> = {}): Task {
   return { key: `${id}-${n}`, id, number: n, success: true, score: 1, steps: 3, duration: 10, at: n, worker: null, ...more };
@@ -17,6 +19,8 @@ describe('a log as text', () => {
     expect(harmless('\x1b[31mred\x07\x00')).toBe('␛[31mred␇␀');
     expect(harmless('a\u202eb\u2066c\u200fd')).toBe('a⟨U+202E⟩b⟨U+2066⟩c⟨U+200F⟩d');
     expect(harmless('one\r\ntwo\tthree\rfour\u2028')).toBe('one\ntwo\tthree␍four⟨U+2028⟩');
+    expect(harmless('a\u00adb\u{e0041}')).toBe('a⟨U+00AD⟩b⟨U+E0041⟩');
+    expect(line('one\ntwo\t\x85')).toBe('one␊two␉⟨U+0085⟩');
     expect(harmless('żółć 日本語 🙂')).toBe('żółć 日本語 🙂');
   });
 
@@ -72,6 +76,14 @@ describe('tasks of a run', () => {
     expect(inWords(drawn)).toBe('2 scores, 0.50 on average; 2 durations from 5 to 10 seconds');
     expect(inWords(series([]))).toBe('no scores; no durations');
   });
+
+  it('are plotted whole, wherever their scores are and however few they are', () => {
+    expect(scoreRange(0.2, 0.9)).toEqual([-0.05, 1.05]);
+    expect(scoreRange(null, null)).toEqual([-0.05, 1.05]);
+    const [low, high] = scoreRange(-3, 100);
+    expect([low < -3, high > 100]).toEqual([true, true]);
+    expect([taskRange(1, 1), taskRange(1, 9), taskRange(null, null)]).toEqual([[0, 2], [1, 9], [0, 1]]);
+  });
 });
 
 describe('two runs compared', () => {
@@ -79,11 +91,16 @@ describe('two runs compared', () => {
     const a = [task('same', 1), task('breaks', 2, { score: 1 }), task('mended', 3, { success: false }), task('gone', 4)];
     const b = [task('same', 1), task('breaks', 2, { success: false, score: 0.25 }), task('mended', 3), task('new', 5)];
     const list = pairs(a, b);
-    expect(tally(list)).toEqual({ 'newly failed': 1, 'newly passed': 1, other: 0, 'only in A': 1, 'only in B': 1, same: 1 });
+    expect(tally(list)).toEqual({ 'newly failed': 1, 'newly passed': 1, other: 0, 'other score': 0, 'only in A': 1, 'only in B': 1, same: 1 });
     const ids = sortedPairs(list, 'change', false).map((pair) => pair.id);
     expect(ids).toEqual(['breaks', 'mended', 'gone', 'new', 'same']);
     expect(list.find((pair) => pair.id === 'breaks')).toMatchObject({ score: -0.75, duration: 0 });
     expect(list.find((pair) => pair.id === 'gone')).toMatchObject({ score: null, b: null });
+  });
+
+  it('takes another score for a change, whatever the result', () => {
+    const list = pairs([task('x', 1, { score: 0.5 }), task('y', 2, { score: null })], [task('x', 1, { score: 0.25 }), task('y', 2, { score: null })]);
+    expect(list.map((pair) => pair.change)).toEqual(['other score', 'same']);
   });
 
   it('pairs a task that came again with its like', () => {
@@ -116,5 +133,16 @@ describe('the stages of a VM', () => {
 describe('what is known of a machine', () => {
   it('names dependencies in whatever shape they come', () => {
     expect([dependency('git'), dependency({ name: 'git', complete: true, note: null }), dependency(3)]).toEqual(['git', 'git true', '3']);
+  });
+});
+
+describe('what was asked for again and refused', () => {
+  const there: Asked<number> = { state: 'there', value: 1 };
+  const refused = (status: number) => ({ state: 'refused' as const, status, why: 'busy', retryAfter: null });
+
+  it('stays, with a doubt, unless the reader may not see it any more', () => {
+    for (const status of [0, 429, 500, 503]) expect(kept(there, refused(status))).toEqual({ ...there, doubt: 'busy' });
+    for (const status of [401, 403, 404]) expect(kept(there, refused(status))).toEqual(refused(status));
+    expect(kept<number>({ state: 'loading' }, refused(503))).toEqual(refused(503));
   });
 });

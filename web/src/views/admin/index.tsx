@@ -3,10 +3,12 @@
 import { useEffect, useState } from 'preact/hooks';
 
 import type { Replicas } from '../../model/replicas';
+import { gatewayNow } from '../../store/clock';
 import { ask, Refused, useAsked, type Asked } from '../../ui/fetch';
 import { duration, NONE, number, some, time } from '../../ui/format';
+import { line } from '../../ui/harmless';
 import { Age, Empty } from '../../ui/parts';
-import { NotThere } from '../runs/refused';
+import { Doubt, NotThere } from '../runs/refused';
 import { ReplicaTable } from './replicas';
 import type { KeyRow, Limits, Reload, Streams, StreamRow } from './types';
 
@@ -49,6 +51,7 @@ function StreamTable({ asked, again }: Part<Streams>) {
   const { streams, total } = asked.value;
   return (
     <section class="panel" aria-labelledby="streams-title">
+      <Doubt asked={asked} />
       <div class="tools">
         <h2 id="streams-title">Live streams</h2>
         <span class="hint">{total > streams.length && `${streams.length} of `}
@@ -97,7 +100,7 @@ function Stream({ stream }: { stream: StreamRow }) {
   return (
     <tr>
       <th scope="row">
-        <bdi>{stream.principal}</bdi> <span class="hint">{stream.kind.replaceAll('_', ' ')}</span>
+        <bdi>{line(stream.principal)}</bdi> <span class="hint">{stream.kind.replaceAll('_', ' ')}</span>
       </th>
       <td>{stream.client}</td>
       <td>
@@ -123,12 +126,13 @@ function KeyTable({ asked, again }: Part<KeyRow[]>) {
       await ask(`/api/keys/${encodeURIComponent(key.id)}/revoke`, { method: 'POST' });
       say(`The key ${key.id} is revoked.`);
     } catch (error) {
-      say(`The key ${key.id} is not revoked: ${error instanceof Refused ? error.message : 'the gateway could not be reached'}`);
+      say(`The key ${key.id} is not revoked: ${error instanceof Refused ? line(error.message) : 'the gateway could not be reached'}`);
     }
     again();
   };
   return (
     <section class="panel" aria-labelledby="keys-title">
+      <Doubt asked={asked} />
       <div class="tools">
         <h2 id="keys-title">API keys</h2>
         <span role="status">{said}</span>
@@ -152,7 +156,7 @@ function KeyTable({ asked, again }: Part<KeyRow[]>) {
             {asked.value.map((key) => (
               <tr key={key.id} data-key={key.id}>
                 <th scope="row">
-                  <bdi>{key.name}</bdi>
+                  <bdi>{line(key.name)}</bdi>
                   {key.rotating && <span class="hint"> (two secrets)</span>}
                 </th>
                 <td>{key.id}</td>
@@ -188,7 +192,7 @@ function Confirm({ key_: key, yes, no }: { key_: KeyRow; yes: () => void; no: ()
       aria-labelledby="revoke-title"
       onClose={no}
     >
-      <h2 id="revoke-title">Revoke {key.name}?</h2>
+      <h2 id="revoke-title">Revoke {line(key.name)}?</h2>
       <p>
         The key {key.id} and every session that was opened with it end at once, and so do their streams. This cannot be taken back.
       </p>
@@ -207,6 +211,7 @@ function LimitTable({ asked, again }: Part<Limits>) {
   const hit = asked.value.hits.filter(({ count }) => count > 0);
   return (
     <section class="panel" aria-labelledby="limits-title">
+      <Doubt asked={asked} />
       <h2 id="limits-title">Limits hit</h2>
       {hit.length === 0 ? (
         <Empty>None since the gateway was started.</Empty>
@@ -228,6 +233,7 @@ function LastReload({ asked, again }: Part<Reload>) {
   const { last, started_at, version, certificate_expires_at: ends } = asked.value;
   return (
     <section class="panel" aria-labelledby="reload-title">
+      <Doubt asked={asked} />
       <h2 id="reload-title">This gateway</h2>
       <dl class="facts">
         <div>
@@ -240,7 +246,7 @@ function LastReload({ asked, again }: Part<Reload>) {
         </div>
         <div>
           <dt>Certificate ends</dt>
-          <dd>{ends === null ? NONE : `${time(ends)} (in ${duration(ends - Date.now() / 1000)})`}</dd>
+          <dd>{ends === null ? NONE : `${time(ends)} (in ${duration(ends - gatewayNow() / 1000)})`}</dd>
         </div>
         <div>
           <dt>Last reload</dt>
@@ -251,7 +257,7 @@ function LastReload({ asked, again }: Part<Reload>) {
       {last && last.problems.length > 0 && (
         <ul class="troubles">
           {last.problems.map((problem) => (
-            <li key={problem}>{problem}</li>
+            <li key={problem}>{line(problem)}</li>
           ))}
         </ul>
       )}

@@ -4,13 +4,14 @@ import { few, type Replica, type Replicas } from '../../model/replicas';
 import { number, NONE, some } from '../../ui/format';
 import type { Asked } from '../../ui/fetch';
 import { Age } from '../../ui/parts';
-import { NotThere } from '../runs/refused';
+import { Doubt, NotThere } from '../runs/refused';
 
 export function ReplicaTable({ asked, again }: { asked: Asked<Replicas>; again: () => void }) {
   if (asked.state !== 'there') return <NotThere asked={asked} what="replicas" again={again} />;
   const { replicas } = asked.value;
   return (
     <section class="panel" aria-labelledby="replicas-title">
+      <Doubt asked={asked} />
       <div class="tools">
         <h2 id="replicas-title">Replicas</h2>
         <span class="hint">{some(replicas.length, 'replica')} up</span>

@@ -8,6 +8,7 @@ import type { Stage, Status } from '../../model/types';
 import { to } from '../../shell/route';
 import { useNow } from '../../store/ticker';
 import { duration, number, percent, STAGE_WORDS, time } from '../../ui/format';
+import { line } from '../../ui/harmless';
 import { Age, Bar, StageBadge, Troubles } from '../../ui/parts';
 import { Sparkline } from './sparkline';
 
@@ -22,7 +23,7 @@ export const Card = memo(function Card({ vm, poller }: { vm: Vm; poller: string 
     <article class={`card health-${health(vm)}`} data-vm={vm.name} data-stage={stage ?? 'unknown'} data-health={health(vm)}>
       <header>
         <h2>
-          <a href={to.vm(vm.name)}>{vm.name}</a>
+          <a href={to.vm(vm.name)}>{line(vm.name)}</a>
         </h2>
         <StageBadge stage={stage} />
       </header>
@@ -64,8 +65,8 @@ function Progress({ run, running }: { run: Run; running: boolean }) {
       </p>
       <Bar {...made} label="Tasks done" />
       {running && progress?.current_task ? (
-        <p class="task" title={progress.instruction ?? undefined}>
-          <bdi>{progress.current_task}</bdi>
+        <p class="task" title={line(progress.instruction ?? '') || undefined}>
+          <bdi>{line(progress.current_task)}</bdi>
           {progress.current_step !== null && <span class="hint"> step {progress.current_step}</span>}
         </p>
       ) : (

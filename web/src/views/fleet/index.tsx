@@ -2,17 +2,18 @@
 
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 
+import { hears } from '../../link/machine';
 import { chosen, summary, type Filter, type SortBy } from '../../model/derive';
 import type { Page } from '../../store/store';
 import { usePage } from '../../store/store';
 import { some } from '../../ui/format';
-import { Empty } from '../../ui/parts';
+import { Empty, Said } from '../../ui/parts';
 import { Card } from './card';
 import { usePollers } from './pollers';
 
 const vmsOf = (page: Page) => page.fleet.vms;
 const beyondOf = (page: Page) => page.fleet.beyond;
-const stateOf = (page: Page) => page.connection.state;
+const heardOf = (page: Page) => hears(page.connection);
 
 const KEPT = 'gatewatch-filter';
 const FIRST: Filter = { text: '', sort: 'name', only: 'all' };
@@ -28,8 +29,8 @@ function kept(): Filter {
 export function FleetView() {
   const vms = usePage(vmsOf);
   const beyond = usePage(beyondOf);
-  const state = usePage(stateOf);
-  const by = usePollers(state === 'live' || state === 'stale');
+  const heard = usePage(heardOf);
+  const by = usePollers(heard);
   const [filter, setFilter] = useState(kept);
   const change = (part: Partial<Filter>) => setFilter({ ...filter, ...part });
   useEffect(() => sessionStorage.setItem(KEPT, JSON.stringify(filter)), [filter]);
@@ -37,10 +38,11 @@ export function FleetView() {
   const shown = useMemo(() => chosen(all, filter), [all, filter]);
   return (
     <section class="fleet" aria-label="Fleet">
+      <h1 class="visually-hidden">Fleet</h1>
       <Tools filter={filter} change={change} all={all.length} shown={shown.length} />
       <Totals vms={all} />
       {beyond > 0 && <p class="banner banner-warn">There are more VMs than this page shows.</p>}
-      {all.length === 0 && <Empty>{state === 'live' ? 'This credential sees no VM, or none is configured.' : 'Nothing known yet.'}</Empty>}
+      {all.length === 0 && <Empty>{heard ? 'This credential sees no VM, or none is configured.' : 'Nothing known yet.'}</Empty>}
       {all.length > 0 && shown.length === 0 && <Empty>No VM matches.</Empty>}
       <div class="cards">
         {shown.map((vm) => (
@@ -70,6 +72,7 @@ interface ToolProps {
 
 function Tools({ filter, change, all, shown }: ToolProps) {
   const input = useRef<HTMLInputElement>(null);
+  const count = `${shown} of ${all} shown`;
   return (
     <div class="tools" role="search">
       <input
@@ -97,9 +100,8 @@ function Tools({ filter, change, all, shown }: ToolProps) {
           <option value="trouble">trouble first</option>
         </select>
       </label>
-      <span class="hint" role="status">
-        {shown < all ? `${shown} of ${all} shown` : ''}
-      </span>
+      <span class="hint">{shown < all ? count : ''}</span>
+      <Said cause={filter} words={count} />
     </div>
   );
 }

@@ -6,6 +6,7 @@ import { passRate } from '../../model/derive';
 import type { RunRow } from '../../model/types';
 import { to } from '../../shell/route';
 import { duration, NONE, percent, score, time } from '../../ui/format';
+import { line } from '../../ui/harmless';
 import { Empty, ResultMark, SortHead, type SortOrder } from '../../ui/parts';
 import { usePages } from '../shared/table';
 import { CHANGES, pairs, sortedPairs, tally, type Column, type Pair } from './compare';
@@ -15,26 +16,32 @@ import { NotThere } from './refused';
 export function CompareView({ a, b }: { a: string; b: string }) {
   const ofA = useWholeRun(a);
   const ofB = useWholeRun(b);
-  if (ofA.state !== 'there') return <NotThere asked={ofA} what={`run ${a}`} />;
-  if (ofB.state !== 'there') return <NotThere asked={ofB} what={`run ${b}`} />;
-  return <Both a={ofA.value} b={ofB.value} />;
+  return (
+    <div data-compare={`${a} ${b}`}>
+      <header class="head">
+        <h1>Two runs compared</h1>
+        <a href={to.compare(b, a)}>The other way round</a>
+      </header>
+      {ofA.state === 'there' && ofB.state === 'there' ? (
+        <Both a={ofA.value} b={ofB.value} />
+      ) : (
+        <NotThere asked={ofA.state === 'there' ? ofB : ofA} what={`run ${line(ofA.state === 'there' ? b : a)}`} />
+      )}
+    </div>
+  );
 }
 
 function Both({ a, b }: { a: WholeRun; b: WholeRun }) {
   const list = useMemo(() => pairs(a.tasks, b.tasks), [a, b]);
   return (
-    <div data-compare={`${a.run.run} ${b.run.run}`}>
-      <header class="head">
-        <h1>Two runs compared</h1>
-        <a href={to.compare(b.run.run, a.run.run)}>The other way round</a>
-      </header>
+    <>
       <div class="sides">
         <Side name="A" run={a.run} />
         <Side name="B" run={b.run} />
       </div>
       {(a.cut || b.cut) && <p class="banner banner-warn">One of them is too long to be compared whole.</p>}
       <Pairs list={list} />
-    </div>
+    </>
   );
 }
 
@@ -45,7 +52,7 @@ function Side({ name, run }: { name: string; run: RunRow }) {
         {name}: <a href={to.run(run.run)}>{run.run}</a>
       </h2>
       <p>
-        <bdi>{run.vm}</bdi>, {run.historic ? 'from before the gateway' : time(run.started_at)}
+        <bdi>{line(run.vm)}</bdi>, {run.historic ? 'from before the gateway' : time(run.started_at)}
       </p>
       <p>
         <span class="big">{percent(passRate(run))}</span> passed, mean score {score(run.average_score)}, took {duration(run.duration)}
@@ -112,7 +119,7 @@ function Pairs({ list }: { list: readonly Pair[] }) {
               {shown.map((pair) => (
                 <tr key={`${pair.time} ${pair.id}`} data-change={pair.change}>
                   <th scope="row">
-                    <bdi>{pair.id}</bdi>
+                    <bdi>{line(pair.id)}</bdi>
                     {pair.time > 1 && <span class="hint"> (time {pair.time})</span>}
                   </th>
                   <td>{pair.a ? <ResultMark success={pair.a.success} /> : NONE}</td>

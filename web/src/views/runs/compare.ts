@@ -2,7 +2,7 @@
 
 import { compared, type Task } from '../shared/tasks';
 
-export type Change = 'newly failed' | 'newly passed' | 'other' | 'same' | 'only in A' | 'only in B';
+export type Change = 'newly failed' | 'newly passed' | 'other' | 'other score' | 'same' | 'only in A' | 'only in B';
 
 export interface Pair {
   id: string;
@@ -50,7 +50,7 @@ function numbered(tasks: readonly Task[]): Map<string, { task: Task; time: numbe
 function changeOf(a: Task | null, b: Task | null): Change {
   if (a === null) return 'only in B';
   if (b === null) return 'only in A';
-  if (a.success === b.success) return 'same';
+  if (a.success === b.success) return a.score === b.score ? 'same' : 'other score';
   if (b.success === true) return 'newly passed';
   return b.success === false ? 'newly failed' : 'other';
 }
@@ -60,7 +60,7 @@ function less(b: number | null | undefined, a: number | null | undefined): numbe
 }
 
 /** What a reader looks for first comes first. */
-export const CHANGES: readonly Change[] = ['newly failed', 'newly passed', 'other', 'only in A', 'only in B', 'same'];
+export const CHANGES: readonly Change[] = ['newly failed', 'newly passed', 'other', 'other score', 'only in A', 'only in B', 'same'];
 
 export type Column = 'id' | 'change' | 'score' | 'duration';
 

@@ -9,6 +9,7 @@ import { usePage, type Page } from '../../store/store';
 import { ask, refusal, type Asked } from '../../ui/fetch';
 import { useFollowing } from '../../ui/following';
 import { duration, number, percent, score, time } from '../../ui/format';
+import { line } from '../../ui/harmless';
 import { Bar, Empty } from '../../ui/parts';
 import { NotThere } from './refused';
 
@@ -127,7 +128,7 @@ function Filters({ wanted, change }: { wanted: Wanted; change: (wanted: Wanted) 
           <option value="">all</option>
           {names.map((name) => (
             <option key={name} value={name}>
-              {name}
+              {line(name)}
             </option>
           ))}
         </select>
@@ -187,7 +188,7 @@ function Rows({ runs, picked, pick }: { runs: readonly RunRow[]; picked: readonl
                 <a href={to.run(run.run)}>{run.run}</a>
               </th>
               <td>
-                <bdi>{run.vm}</bdi>
+                <bdi>{line(run.vm)}</bdi>
               </td>
               <td>{run.historic ? 'before the gateway' : time(run.started_at)}</td>
               <td class="numeric">{duration(run.duration)}</td>
@@ -199,7 +200,7 @@ function Rows({ runs, picked, pick }: { runs: readonly RunRow[]; picked: readonl
               </td>
               <td class="numeric">{percent(passRate(run))}</td>
               <td class="numeric">{score(run.average_score)}</td>
-              <td>{run.state === 'open' ? 'goes on' : (run.reason ?? 'over').replaceAll('_', ' ')}</td>
+              <td>{run.state === 'open' ? 'goes on' : line(run.reason ?? 'over').replaceAll('_', ' ')}</td>
             </tr>
           ))}
         </tbody>

@@ -3,7 +3,7 @@
 import { useEffect, useState } from 'preact/hooks';
 
 import type { RunRow, TaskRow } from '../../model/types';
-import { ask, refusal, type Asked } from '../../ui/fetch';
+import { ask, kept, refusal, type Asked } from '../../ui/fetch';
 import { ofRow, type Task } from '../shared/tasks';
 
 /** Pages of 1,000 tasks that are read of one run; longer ones are for the export. */
@@ -46,7 +46,7 @@ export function useWholeRun(run: string, again: unknown = null): Asked<WholeRun>
     wholeRun(run, abort.signal).then(
       (value) => setAsked({ state: 'there', value }),
       (error: unknown) => {
-        if (!abort.signal.aborted) setAsked(refusal(error));
+        if (!abort.signal.aborted) setAsked((before) => kept(before, refusal(error)));
       },
     );
     return () => abort.abort();

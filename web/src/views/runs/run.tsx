@@ -3,16 +3,18 @@
 import { useCallback, useState } from 'preact/hooks';
 
 import { passRate } from '../../model/derive';
+import type { RunRow } from '../../model/types';
 import { Plots } from '../../plots/plot';
 import { to } from '../../shell/route';
 import { usePage, type Page } from '../../store/store';
 import { useFollowing } from '../../ui/following';
 import { duration, number, percent, score, time } from '../../ui/format';
+import { line } from '../../ui/harmless';
 import { Bar } from '../../ui/parts';
 import { TaskTable } from '../shared/table';
 import { Figure } from '../vm';
 import { useWholeRun, type WholeRun } from './load';
-import { NotThere } from './refused';
+import { Doubt, NotThere } from './refused';
 
 export function RunView({ run }: { run: string }) {
   const [again, setAgain] = useState(0);
@@ -20,8 +22,17 @@ export function RunView({ run }: { run: string }) {
   const open = asked.state === 'there' && asked.value.run.state === 'open';
   const mark = usePage(useCallback((page: Page) => markOf(page, run), [run]));
   useFollowing(mark, open, () => setAgain(again + 1));
-  if (asked.state !== 'there') return <NotThere asked={asked} what={`run ${run}`} again={() => setAgain(again + 1)} />;
-  return <Whole whole={asked.value} />;
+  const whole = asked.state === 'there' ? asked.value : null;
+  return (
+    <div data-run={run}>
+      <header class="head">
+        <h1>Run {line(run)}</h1>
+        {whole && <Whence run={whole.run} />}
+      </header>
+      <Doubt asked={asked} />
+      {whole ? <Whole whole={whole} /> : <NotThere asked={asked} what={`run ${line(run)}`} again={() => setAgain(again + 1)} />}
+    </div>
+  );
 }
 
 /** Another number whenever the stream tells of a task of this run, or of its end. */
@@ -33,22 +44,26 @@ function markOf(page: Page, id: string): number {
   return 0;
 }
 
-function Whole({ whole: { run, tasks, cut } }: { whole: WholeRun }) {
-  const csv = `/api/runs/${encodeURIComponent(run.run)}?format=csv`;
+function Whence({ run }: { run: RunRow }) {
+  const path = `/api/runs/${encodeURIComponent(run.run)}`;
   return (
-    <div data-run={run.run}>
-      <header class="head">
-        <h1>Run {run.run}</h1>
-        <a href={to.vm(run.vm)}>{run.vm}</a>
-        <span>
-          <bdi>{run.source}</bdi>
-        </span>
-        <span>{run.historic ? 'from before the gateway' : `began ${time(run.started_at)}`}</span>
-        <nav aria-label="Of this run">
-          <a href={csv}>CSV</a>
-          <a href={`/api/runs/${encodeURIComponent(run.run)}?format=jsonl`}>JSON lines</a>
-        </nav>
-      </header>
+    <>
+      <a href={to.vm(run.vm)}>{line(run.vm)}</a>
+      <span>
+        <bdi>{line(run.source)}</bdi>
+      </span>
+      <span>{run.historic ? 'from before the gateway' : `began ${time(run.started_at)}`}</span>
+      <nav aria-label="Of this run">
+        <a href={`${path}?format=csv`}>CSV</a>
+        <a href={`${path}?format=jsonl`}>JSON lines</a>
+      </nav>
+    </>
+  );
+}
+
+function Whole({ whole: { run, tasks, cut } }: { whole: WholeRun }) {
+  return (
+    <>
       <section class="panel" aria-label="Summary">
         <p class="figures">
           <Figure name="done" value={`${number(run.completed)} of ${run.total_tasks === null ? '?' : number(run.total_tasks)}`} />
@@ -63,6 +78,6 @@ function Whole({ whole: { run, tasks, cut } }: { whole: WholeRun }) {
       {cut && <p class="banner banner-info">The first {number(tasks.length)} tasks are shown; the CSV has all.</p>}
       <Plots tasks={tasks} />
       <TaskTable run={run.run} vm={run.vm} tasks={tasks} />
-    </div>
+    </>
   );
 }

@@ -3,7 +3,8 @@
 import { useMemo, useState } from 'preact/hooks';
 
 import { duration, NONE, number, score, some } from '../../ui/format';
-import { Empty, ResultMark, SortHead, type SortOrder } from '../../ui/parts';
+import { line } from '../../ui/harmless';
+import { Empty, ResultMark, Said, SortHead, type SortOrder } from '../../ui/parts';
 import { csv, found, sorted, type Column, type Task } from './tasks';
 
 /** Rows drawn at once: more would make the page slow, and nobody reads them. */
@@ -16,14 +17,14 @@ export function usePages<T>(rows: readonly T[]): { shown: readonly T[]; turn: pr
   const page = Math.min(wanted, pages - 1);
   const shown = rows.slice(page * PAGE, (page + 1) * PAGE);
   if (pages === 1) return { shown, turn: null };
+  const where = `${number(page * PAGE + 1)} to ${number(page * PAGE + shown.length)} of ${number(rows.length)}`;
   const turn = (
     <p class="pages">
       <button type="button" class="small" disabled={page === 0} onClick={() => setPage(page - 1)}>
         Before
       </button>
-      <span role="status">
-        {number(page * PAGE + 1)} to {number(page * PAGE + shown.length)} of {number(rows.length)}
-      </span>
+      <span>{where}</span>
+      <Said cause={page} words={where} />
       <button type="button" class="small" disabled={page === pages - 1} onClick={() => setPage(page + 1)}>
         Next
       </button>
@@ -49,6 +50,7 @@ export function TaskTable({ run, vm, tasks }: { run: string; vm: string; tasks: 
   const rows = useMemo(() => sorted(found(tasks, text), order.by, order.down), [tasks, text, order]);
   const { shown, turn } = usePages(rows);
   const head = { order, onSort: setOrder };
+  const count = text === '' ? some(tasks.length, 'task') : `${rows.length} of ${some(tasks.length, 'task')}`;
   return (
     <section class="panel" aria-labelledby="tasks-title">
       <div class="tools">
@@ -60,9 +62,10 @@ export function TaskTable({ run, vm, tasks }: { run: string; vm: string; tasks: 
           value={text}
           onInput={(event) => setText(event.currentTarget.value)}
         />
-        <span class="hint" role="status">
-          {text === '' ? some(tasks.length, 'task') : `${rows.length} of ${some(tasks.length, 'task')}`}
+        <span class="hint" data-count>
+          {count}
         </span>
+        <Said cause={text} words={count} />
         <button
           type="button"
           class="small"
@@ -104,7 +107,7 @@ export function TaskTable({ run, vm, tasks }: { run: string; vm: string; tasks: 
                 <tr key={task.key} data-task={task.id}>
                   <td class="numeric">{task.number ?? NONE}</td>
                   <th scope="row">
-                    <bdi>{task.id}</bdi>
+                    <bdi>{line(task.id)}</bdi>
                   </th>
                   <td>
                     <ResultMark success={task.success} />

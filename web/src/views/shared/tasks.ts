@@ -74,7 +74,7 @@ function field(value: string | number | null): string {
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
-/** RFC 4180, as the gateway's own export has it, of the rows that are shown. */
+/** RFC 4180, as the gateway's own export has it, of the rows that are shown. Names are as the log has them, unseen characters too: it is data. */
 export function csv(run: string, vm: string, tasks: readonly Task[]): string {
   const head = ['run', 'vm', 'number', 'task_id', 'result', 'score', 'steps', 'duration', 'closed_at', 'key'];
   const rows = tasks.map((task) => [

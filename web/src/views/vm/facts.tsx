@@ -1,9 +1,8 @@
 // What is known of the machine itself.
 
-import type { ComponentChildren } from 'preact';
-
 import type { Status } from '../../model/types';
 import { bytes, duration, NONE, percent, time } from '../../ui/format';
+import { line } from '../../ui/harmless';
 
 function share(used: number | null | undefined, of: number | null | undefined): string {
   if (used === null || used === undefined) return NONE;
@@ -23,7 +22,7 @@ export function dependency(value: unknown): string {
 
 export function Facts({ status }: { status: Status }) {
   const container = status.container;
-  const facts: [string, ComponentChildren][] = [
+  const facts: [string, string][] = [
     ['Container', container ? `${container.name}, ${container.state ?? (container.running ? 'running' : 'stopped')}` : 'none'],
     ['Image', container?.image ?? NONE],
     ['Container started', container?.started_at ? time(Date.parse(container.started_at) / 1000) : NONE],
@@ -45,7 +44,7 @@ export function Facts({ status }: { status: Status }) {
           <div key={name}>
             <dt>{name}</dt>
             <dd>
-              <bdi>{value}</bdi>
+              <bdi>{line(value)}</bdi>
             </dd>
           </div>
         ))}

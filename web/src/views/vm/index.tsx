@@ -3,13 +3,14 @@
 import { useCallback, useMemo, useState } from 'preact/hooks';
 
 import { counts, currentRun, eta, meanScore, passRate } from '../../model/derive';
-import { isOpen, type Run, type StageChange, type Vm } from '../../model/fleet';
+import { isOpen, MAX_TASKS, type Run, type StageChange, type Vm } from '../../model/fleet';
 import { Plots } from '../../plots/plot';
 import { to } from '../../shell/route';
 import { usePage, type Page } from '../../store/store';
 import { useNow } from '../../store/ticker';
 import { useAsked } from '../../ui/fetch';
 import { duration, number, percent, score, time } from '../../ui/format';
+import { line } from '../../ui/harmless';
 import { Age, Bar, Empty, StageBadge, Troubles } from '../../ui/parts';
 import { TaskTable } from '../shared/table';
 import { ofEvent } from '../shared/tasks';
@@ -27,7 +28,8 @@ export function VmView({ name }: { name: string }) {
   if (!vm) {
     return (
       <Empty>
-        No VM named {name} is known here: it is not configured, or this credential does not see it. <a href={to.fleet}>To the fleet</a>
+        <h1>{line(name)}</h1>
+        No VM of this name is known here: it is not configured, or this credential does not see it. <a href={to.fleet}>To the fleet</a>
       </Empty>
     );
   }
@@ -55,7 +57,7 @@ function Head({ vm }: { vm: Vm }) {
   const vnc = webAddress(status?.probe?.vnc_url);
   return (
     <header class="head">
-      <h1>{vm.name}</h1>
+      <h1>{line(vm.name)}</h1>
       <StageBadge stage={status?.stage} />
       <span>
         in this stage <Age since={status?.stage_since} />
@@ -102,6 +104,7 @@ function Stages({ vm, stages }: { vm: string; stages: readonly StageChange[] }) 
 function OfRun({ vm, run, choose }: { vm: Vm; run: Run; choose: (run: string) => void }) {
   const tasks = useMemo(() => run.tasks.map(ofEvent), [run.tasks]);
   const made = counts(run);
+  const cut = run.tasks.length >= MAX_TASKS && made.done > run.tasks.length;
   return (
     <>
       <section class="panel" aria-labelledby="run-title">
@@ -115,7 +118,7 @@ function OfRun({ vm, run, choose }: { vm: Vm; run: Run; choose: (run: string) =>
               <select value={run.run} onChange={(event) => choose(event.currentTarget.value)}>
                 {vm.runs.map((one) => (
                   <option key={one.run} value={one.run}>
-                    {time(one.startedAt)} {isOpen(one) ? '(goes on)' : ''} {one.source}
+                    {time(one.startedAt)} {isOpen(one) ? '(goes on)' : ''} {line(one.source)}
                   </option>
                 ))}
               </select>
@@ -125,24 +128,32 @@ function OfRun({ vm, run, choose }: { vm: Vm; run: Run; choose: (run: string) =>
         <p class="figures">
           <Figure name="done" value={`${number(made.done)} of ${made.total === null ? '?' : number(made.total)}`} />
           <Figure name="pass rate" value={percent(passRate(made))} />
-          <Figure name="mean score" value={score(meanScore(run.tasks))} />
+          <Figure name="mean score" value={score(cut ? run.progress?.average_score : meanScore(run.tasks))} />
           <Figure name="passed, failed, unknown" value={`${number(made.passed)} / ${number(made.failed)} / ${number(made.unknown)}`} />
           {isOpen(run) && <Left run={run} />}
         </p>
         <Bar {...made} label="Tasks done" />
         {isOpen(run) && run.progress?.current_task && (
           <p class="task">
-            now <bdi>{run.progress.current_task}</bdi>
+            now <bdi>{line(run.progress.current_task)}</bdi>
             {run.progress.current_step !== null && `, step ${run.progress.current_step}`}
-            {run.progress.action && `, ${run.progress.action}`}
+            {run.progress.action && `, ${line(run.progress.action)}`}
             {run.progress.instruction && (
               <>
-                : <bdi>{run.progress.instruction}</bdi>
+                : <bdi>{line(run.progress.instruction)}</bdi>
               </>
             )}
           </p>
         )}
       </section>
+      {cut && (
+        <p class="banner banner-info" data-cut>
+          <span>
+            The latest {number(run.tasks.length)} of {number(made.done)} tasks are shown. <a href={to.run(run.run)}>The run</a> has the first ones too,
+            and <a href={`/api/runs/${encodeURIComponent(run.run)}?format=csv`}>its CSV</a> has all.
+          </span>
+        </p>
+      )}
       <Plots tasks={tasks} />
       <TaskTable run={run.run} vm={vm.name} tasks={tasks} />
     </>

@@ -3,8 +3,9 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 
 import { ask } from '../../ui/fetch';
+import { harmless, line } from '../../ui/harmless';
 import { Empty } from '../../ui/parts';
-import { joined, harmless, type Log, type LogPart } from './text';
+import { joined, type Log, type LogPart } from './text';
 
 /** How often it is asked for, milliseconds; the gateway knows more only after a poll anyway. */
 const EVERY_MS = 2000;
@@ -68,7 +69,7 @@ export function LogTail({ vm }: { vm: string }) {
   return (
     <section class="panel" aria-labelledby="log-title">
       <h2 id="log-title">Log</h2>
-      {refused !== null && <p class="hint">The log could not be had: {refused}</p>}
+      {refused !== null && <p class="hint">The log could not be had: {line(refused)}</p>}
       {logs.length === 0 && container === '' && <Empty>Nothing was read of a log since the gateway was started.</Empty>}
       {logs.map((log) => (
         <Tail key={log.source} name={log.source} text={log.text} />
@@ -93,7 +94,7 @@ function Tail({ name, text }: { name: string; text: string }) {
   return (
     <>
       <h3>
-        <bdi>{name}</bdi>
+        <bdi>{line(name)}</bdi>
       </h3>
       <pre
         ref={box}
@@ -101,7 +102,7 @@ function Tail({ name, text }: { name: string; text: string }) {
         dir="ltr"
         tabIndex={0}
         role="region"
-        aria-label={`Log ${name}`}
+        aria-label={`Log ${line(name)}`}
         data-log={name}
         onScroll={({ currentTarget: at }) => {
           follows.current = at.scrollHeight - at.scrollTop - at.clientHeight < 24;
