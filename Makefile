@@ -41,7 +41,7 @@ FOLDERS = $(UNITS) $(dir $(UNITS)) $(SYSUSERS) $(SHARE)/man/man1 $(SHARE)/bash-c
 	$(if $(filter /usr /usr/local,$(PREFIX)),,$(SHARE)/man $(SHARE) $(DESTDIR)$(PREFIX)/lib $(BIN) $(DESTDIR)$(PREFIX))
 EXAMPLES = config/gatewatch.toml config/minimal.toml config/local.toml
 
-.PHONY: help build web web-if-node demo demo-stack test test-edge test-web lab soak bench install install-files uninstall install-build install-web install-run install-test
+.PHONY: help build web web-if-node demo demo-stack test test-edge test-web lab soak test-fleet chaos bench install install-files uninstall install-build install-web install-run install-test
 
 help:
 	@echo "make demo       watch a simulated fleet in this terminal's browser or with curl"
@@ -52,6 +52,8 @@ help:
 	@echo "make test-edge  those of TLS, keys, JWT, browser sessions, limits and the load balancer alone"
 	@echo "make lab        a real test VM on this machine, for people, with a configuration that watches it"
 	@echo "make soak       every fault in turn for SOAK_MINUTES (60), and what was lost, doubled or reset"
+	@echo "make test-fleet three replicas over NATS behind the load balancer alone"
+	@echo "make chaos      all that may happen to such a fleet, in turn for CHAOS_MINUTES (20), and what was lost or doubled"
 	@echo "make bench      figures: log parsing, one poll, delivery, the journal, the edge, a scrape"
 	@echo "make build      the release binary: target/release/gatewatch"
 	@echo "make install    binary, systemd unit, man pages, completions and an example, below PREFIX ($(PREFIX))"
@@ -108,8 +110,19 @@ soak: install-build install-test
 	$(CARGO) build --locked --quiet --bin gatewatch --example soak
 	$(CARGO) run --locked --quiet --example soak -- --minutes $(SOAK_MINUTES)
 
+test-fleet: install-build install-test
+	@rm -f target/tmp/skipped
+	$(CARGO) test --locked --test gatewatch_tests -- nats_journal:: fleet:: chaos::
+	@$(TELL_SKIPPED)
+
+CHAOS_MINUTES = 20
+
+chaos: install-build install-test
+	$(CARGO) build --locked --quiet --bin gatewatch --example chaos
+	$(CARGO) run --locked --quiet --example chaos -- --minutes $(CHAOS_MINUTES)
+
 bench: install-build install-test
-	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge --bench scrape
+	$(CARGO) bench --locked --bench log_parse --bench poll --bench delivery --bench fan_out --bench journal --bench edge --bench scrape --bench replicas
 	$(CARGO) bench --locked --bench report
 
 install: build

@@ -12,7 +12,7 @@ const BEGIN: &str = "<!-- written by `make bench`: begin -->\n";
 const END: &str = "<!-- written by `make bench`: end -->\n";
 
 /// The benches whose figures stand on the page, in its order, each with its heading.
-const BENCHES: [(&str, &str); 7] = [
+const BENCHES: [(&str, &str); 8] = [
     ("log_parse", "Logs to facts"),
     ("poll", "One poll of a real VM"),
     ("delivery", "From the log to thirty clients"),
@@ -20,6 +20,7 @@ const BENCHES: [(&str, &str); 7] = [
     ("journal", "On the disk, and read back"),
     ("edge", "What the edge adds to a request"),
     ("scrape", "What Prometheus waits for"),
+    ("replicas", "Several replicas"),
 ];
 
 fn main() -> Result<()> {

@@ -74,6 +74,19 @@ const CLOSED: (&str, &str) =
     (r#"gatewatch_run_tasks_closed{job="gatewatch",instance="a",vm="v",log="l",outcome="passed"}"#, "3x60");
 const STEP: (&str, &str) = (r#"gatewatch_run_task_step{job="gatewatch",instance="a",vm="v",log="l"}"#, "4x60");
 const STEPS: (&str, &str) = (r#"gatewatch_run_task_step{job="gatewatch",instance="a",vm="v",log="l"}"#, "0+1x60");
+/// Two replicas know two VMs.
+const VMS: [(&str, &str); 4] = [
+    (r#"gatewatch_vm_up{job="gatewatch",instance="a",vm="v"}"#, "1x60"),
+    (r#"gatewatch_vm_up{job="gatewatch",instance="a",vm="w"}"#, "0x60"),
+    (r#"gatewatch_vm_up{job="gatewatch",instance="b",vm="v"}"#, "1x60"),
+    (r#"gatewatch_vm_up{job="gatewatch",instance="b",vm="w"}"#, "0x60"),
+];
+const UP_A: (&str, &str) = (r#"gatewatch_replicas_up{job="gatewatch",instance="a"}"#, "2x60");
+const UP_B: (&str, &str) = (r#"gatewatch_replicas_up{job="gatewatch",instance="b"}"#, "2x60");
+const HELD_A: &str = r#"gatewatch_leases_held{job="gatewatch",instance="a"}"#;
+const HELD_B: &str = r#"gatewatch_leases_held{job="gatewatch",instance="b"}"#;
+const LOST: &str = r#"gatewatch_leases_lost_total{job="gatewatch",instance="a"}"#;
+const NATS: &str = r#"gatewatch_nats_connected{job="gatewatch",instance="a"}"#;
 const NOT_AFTER: &str = r#"gatewatch_tls_certificate_not_after_seconds{job="gatewatch",instance="a"}"#;
 
 const CASES: &[Case] = &[
@@ -89,6 +102,13 @@ const CASES: &[Case] = &[
         12,
         &[UP, ("gatewatch_polls_total{job=\"gatewatch\",instance=\"a\",outcome=\"ok\"}", "0+4x3 12x20")],
         &[DOWN, HANGS, ("gatewatch_polls_total{job=\"gatewatch\",instance=\"a\",outcome=\"network\"}", "0+1x20")],
+    ),
+    // One of two replicas may have no VM.
+    case(
+        "GatewatchPollsStale",
+        12,
+        &[UP, UP_A, (HELD_A, "1x20"), (r#"gatewatch_polls_total{job="gatewatch",instance="a",outcome="ok"}"#, "12x20")],
+        &[UP, UP_A, (HELD_A, "0x20"), (r#"gatewatch_polls_total{job="gatewatch",instance="a",outcome="ok"}"#, "12x20")],
     ),
     case(
         "GatewatchPollsSlow",
@@ -170,6 +190,33 @@ const CASES: &[Case] = &[
             (r#"gatewatch_http_requests_total{instance="a",route="/",code="200"}"#, "0+9x30"),
             (r#"gatewatch_http_requests_total{instance="a",route="/",code="503"}"#, "0+9x30"),
         ],
+    ),
+    // One that is alone has no NATS.
+    case(
+        "GatewatchNatsDisconnected",
+        5,
+        &[(NATS, "1 0x10"), UP_A],
+        &[(NATS, "0x10"), (r#"gatewatch_replicas_up{job="gatewatch",instance="a"}"#, "0x10")],
+    ),
+    // While a VM changes hands nobody has it for a moment.
+    case(
+        "GatewatchVmsUnpolled",
+        8,
+        &[VMS[0], VMS[1], VMS[2], VMS[3], UP_A, UP_B, (HELD_A, "1x20"), (HELD_B, "1 1 0x20")],
+        &[VMS[0], VMS[1], VMS[2], VMS[3], UP_A, UP_B, (HELD_A, "1x20"), (HELD_B, "1x5 0 1x20")],
+    ),
+    // Of one that is not scraped it is not known what it polls; one that is alone has no leases.
+    case(
+        "GatewatchVmsUnpolled",
+        8,
+        &[VMS[0], VMS[1], UP_A, UP_B, (HELD_A, "0x20"), (HELD_B, "0x20")],
+        &[VMS[0], VMS[1], UP_A, (HELD_A, "1x20")],
+    ),
+    case(
+        "GatewatchLeasesLost",
+        50,
+        &[(LOST, "0 0 40x60"), (HELD_A, "10x60")],
+        &[(LOST, "0 0 20x60"), (HELD_A, "10x20 0x60")],
     ),
 ];
 

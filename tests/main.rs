@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, unreachable_pub, reason = "this is a test binary")]
 
 mod faults;
+mod fleet;
 mod lab;
 mod support;
 
@@ -15,6 +16,7 @@ mod browser;
 mod browser_login;
 mod browser_origins;
 mod canary;
+mod chaos;
 mod command_line;
 mod disk_full;
 mod drain;
@@ -27,12 +29,17 @@ mod journal_files;
 mod jwt;
 mod keys;
 mod kills;
+mod kubernetes;
 mod lab_faults;
 mod lab_run;
 mod layering;
 mod limits;
 mod metrics;
+mod nats_gateways;
 mod nats_journal;
+mod nats_secured;
+mod nats_shared;
+mod nats_user;
 mod openapi;
 mod pages;
 mod polling_routes;
@@ -41,6 +48,8 @@ mod prometheus;
 mod promises;
 mod registration;
 mod reload;
+mod replicas;
+mod replicas_up;
 mod resets;
 mod resume_race;
 mod scanners;

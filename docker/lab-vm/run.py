@@ -5,7 +5,7 @@ import time
 
 TASKS = 30
 STEPS = 5
-STEP_SECONDS = 2
+STEP_SECONDS = 1
 
 
 def say(log, line):

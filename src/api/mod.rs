@@ -14,6 +14,7 @@ mod page;
 mod poll;
 mod problem;
 mod query;
+mod replicas;
 mod runs;
 mod sse;
 mod stages;
@@ -39,6 +40,7 @@ use crate::telemetry::Scrape;
 
 pub use self::admin::{LastReload, Office, RevokeError, RevokeKey};
 pub use self::health::Health;
+pub use self::replicas::{ReplicaUp, Replicas};
 pub use self::vms::{RegisterError, RegisterVm};
 
 /// What handlers need; `app` fills it.
@@ -62,6 +64,8 @@ pub struct ApiState {
     pub metrics: Arc<Scrape>,
     /// How the process is now.
     pub health: Arc<dyn Health>,
+    /// Which replicas are up.
+    pub replicas: Arc<dyn Replicas>,
     /// Seconds between live events of a stream that names no interval, 1 to 60.
     pub default_interval: u8,
 }
@@ -102,6 +106,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/vms", needs(EventsRead, get(vms::list)))
         .route("/api/vms/{vm}/stages", needs(EventsRead, get(stages::of_vm)))
         .route("/api/vms/{vm}/log", needs(EventsRead, get(log::of_vm)))
+        .route("/api/replicas", needs(EventsRead, get(replicas::list)))
         // What was.
         .route("/api/runs", needs(EventsRead, get(history::list)))
         .route("/api/runs/{run}", needs(EventsRead, get(history::detail)))

@@ -14,28 +14,26 @@ use tokio_util::sync::CancellationToken;
 use super::fleet_task::FleetOwner;
 use super::journal::JournalOpenError;
 use super::keys::{self, KeysError};
+use super::local_files::watch_local_files;
 use super::looks::{self, Looked};
 use super::reload::Reloads;
 use super::routes::{self, Doors};
+use super::shared::{self, Common, Own};
 use super::together::{self, Parts, Together};
 use super::vitals::{POLLS, Vitals};
 use super::watch::{Watched, look, watch as watch_files_of, watched};
 use super::{App, Settings};
+use crate::api::Office;
 use crate::api::history::Exports;
-use crate::api::{FilesView, Office};
 use crate::config::Config;
 use crate::edge::auth::IssuersError;
 use crate::edge::{Credentials, EdgeSettings, EdgeState, Issuers, ProxyRules, SessionStore};
-use crate::fleet::{
-    FilesContent, FilesWatch, Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate,
-    polls_stale_after, watch_files,
-};
+use crate::fleet::{Fleet, Pulse, RegisteredError, RegisteredFile, Shared, keep_polls_gate, polls_stale_after};
 use crate::hub::{Hub, HubConfig};
-use crate::journal::{EngineError, Journal, LiveSender, live_bus};
+use crate::journal::{EngineError, LiveSender, live_bus};
 use crate::lifecycle::{Heart, Readiness, ServiceManager, Signals, Tasks, Turns};
 use crate::model::Timestamp;
 use crate::probe;
-use crate::replicas::Leases;
 use crate::server::{
     AdminThread, ConnectionCaps, ConnectionLimits, Listener, ProxySettings, ServerHandle, Serving, TlsError,
     TlsSettings, install_crypto, serve,
@@ -131,15 +129,17 @@ impl App {
         let turns = tell(manager, &readiness, &tasks);
         let opened = super::journal::open(&config, &replica, &metrics.journal).await?;
         let journal = opened.journal();
-        if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), tasks.stopping()) {
-            tasks.spawn_essential("journal", keeping);
-        }
+        let common = shared::open(opened.engine(), &replica, Own { secrets, file, registered }).await?;
+        let Common { secrets, registry, registered, sharing } = common;
         let leaving = CancellationToken::new();
         if let Some(following) = opened.following(work_stop.clone()) {
             tasks.spawn_essential("journal mirror", following);
         }
         let hub_config = HubConfig { replica: replica.clone(), ..HubConfig::default() };
         let hub = Hub::new(Arc::clone(&journal), hub_config, metrics.hub.clone());
+        if let Some(keeping) = opened.keep(readiness.gate("journal", "opening"), &hub, tasks.stopping()) {
+            tasks.spawn_essential("journal", keeping);
+        }
         let (bus, live_receiver) = live_bus();
         tasks.spawn_essential("hub", Arc::clone(&hub).run(live_receiver, work_stop.clone()));
 
@@ -148,18 +148,36 @@ impl App {
         tasks.spawn_essential("changes of files", watching);
         let reloads = Reloads::new(files, begun, changes);
 
+        let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
+        // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
+        let hsts = has_tls && !own_ca && config.tls.hsts;
+        let settings = EdgeSettings {
+            auth,
+            tls: has_tls,
+            hsts,
+            proxy: ProxyRules::from(&config.proxy),
+            limits: config.limits.clone(),
+            traces: traces.clone(),
+            ..EdgeSettings::default()
+        };
+        let sessions = SessionStore::new(secrets, config.auth.session_ttl);
+        let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
+        let edge = EdgeState::new(settings, credentials, &metrics);
+        edge.replace_origins(config.cors.origins.clone());
+
         let pulse = Pulse::default();
         let parts = Parts {
             journal: &opened,
             replica,
             hub: &hub,
+            slots: edge.limits().streams(),
             bus: bus.clone(),
             pulse: pulse.clone(),
             leaving: leaving.clone(),
             stop: work_stop.clone(),
             metrics: metrics.replicas.clone(),
         };
-        let Together { leases, live, demand, peers } = together::begin(parts, &tasks).await?;
+        let Together { leases, live, demand, replicas } = together::begin(parts, &tasks).await?;
         let files = watch_local_files(&config, &journal, &live, &leases, &tasks);
         let shared = Shared {
             journal: Arc::clone(&journal),
@@ -167,7 +185,7 @@ impl App {
             leases,
             demand,
             metrics: metrics.polls.clone(),
-            traces: traces.clone(),
+            traces,
             idle_interval: config.poll.idle_interval,
             timeout: config.poll.timeout,
             pulse: pulse.clone(),
@@ -182,7 +200,7 @@ impl App {
             configured: config.vms.clone(),
             registered,
             rules: config.register.clone(),
-            file,
+            registry,
             missing_at: None,
         };
         let (fleet, commands) = mpsc::channel(COMMANDS);
@@ -191,22 +209,7 @@ impl App {
         let announced = owner.fleet.announced();
         tasks.spawn_essential("fleet", owner.run(registrations, commands));
 
-        let (has_tls, own_ca) = (tls.is_some(), ca.is_some());
-        // Not with a certificate of our own: browsers would then refuse every plain service on the same host name.
-        let hsts = has_tls && !own_ca && config.tls.hsts;
-        let settings = EdgeSettings {
-            auth,
-            tls: has_tls,
-            hsts,
-            proxy: ProxyRules::from(&config.proxy),
-            limits: config.limits.clone(),
-            traces,
-            ..EdgeSettings::default()
-        };
-        let sessions = SessionStore::new(secrets, config.auth.session_ttl);
-        let credentials = Credentials { keys, issuers: Arc::clone(&issuers), sessions };
-        let edge = EdgeState::new(settings, credentials, &metrics);
-        edge.replace_origins(config.cors.origins.clone());
+        sharing.wire(&edge, &hub, &tasks, &work_stop).await?;
         tasks.spawn_essential("keys of JWT issuers", issuers.refresh(tasks.stopping()));
         let (sweep, stopping) = (edge.limits().sweep(), tasks.stopping());
         let logouts = reconsider_after_logouts(Arc::clone(&hub), edge.clone(), tasks.stopping());
@@ -242,6 +245,7 @@ impl App {
             files,
             metrics: scrape,
             health,
+            replicas,
             default_interval,
         };
         let public = routes::public(doors.clone());
@@ -294,7 +298,6 @@ impl App {
             server,
             work_stop,
             leaving,
-            peers,
             traces_stop,
             signals,
             drain_delay,
@@ -346,38 +349,6 @@ async fn reconsider_after_logouts(hub: Arc<Hub>, edge: EdgeState, stop: Cancella
         let now = Timestamp::from(SystemTime::now());
         hub.reconsider(|principal| edge.renewed(principal, now));
     }
-}
-
-/// Watches `[files]`, if there are any, and hands their contents to the polling routes.
-fn watch_local_files(
-    config: &Config,
-    journal: &Arc<dyn Journal>,
-    live: &LiveSender,
-    leases: &Leases,
-    tasks: &Tasks,
-) -> watch::Receiver<Arc<FilesView>> {
-    let (views, seen) = watch::channel(Arc::new(FilesView::default()));
-    if config.files.progress.is_none() && config.files.live.is_none() {
-        return seen;
-    }
-    let (content, mut changed) = watch::channel(FilesContent::default());
-    let files = FilesWatch {
-        progress: config.files.progress.clone(),
-        live_file: config.files.live.clone(),
-        interval: config.poll.interval,
-        journal: Arc::clone(journal),
-        live: live.clone(),
-        leases: leases.clone(),
-        content,
-    };
-    tasks.spawn_essential("local files", watch_files(files, tasks.stopping()));
-    tasks.spawn_essential("local files to the API", async move {
-        while changed.changed().await.is_ok() {
-            let FilesContent { progress, live } = changed.borrow_and_update().clone();
-            views.send_replace(Arc::new(FilesView { progress, live }));
-        }
-    });
-    seen
 }
 
 #[cfg(test)]

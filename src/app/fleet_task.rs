@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use super::registry::Registry;
 use crate::api::{RegisterError, RegisterVm};
 use crate::config::{Register, VmConfig};
-use crate::fleet::{Fleet, MAX_REGISTERED, RegisteredError, RegisteredFile};
+use crate::fleet::{Fleet, MAX_REGISTERED, RegisteredError};
 use crate::model::{LOCAL_VM, RegisteredVm, VmName};
+use crate::replicas::Known;
 
 /// How long the answer to a registration waits for the journal, so that whoever got it can ask for the VM.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(2);
@@ -38,7 +40,7 @@ pub(super) struct FleetOwner {
     pub(super) configured: Vec<VmConfig>,
     pub(super) registered: Vec<RegisteredVm>,
     pub(super) rules: Register,
-    pub(super) file: RegisteredFile,
+    pub(super) registry: Registry,
     /// VMs that went while no gateway ran are still to be told as removed, at this time.
     pub(super) missing_at: Option<Instant>,
 }
@@ -53,6 +55,7 @@ impl FleetOwner {
         mut registrations: mpsc::Receiver<RegisterVm>,
         mut commands: mpsc::Receiver<FleetCommand>,
     ) {
+        let mut shared = self.registry.shared();
         loop {
             let missing_at = self.missing_at;
             tokio::select! {
@@ -73,6 +76,10 @@ impl FleetOwner {
                     }
                     None => return self.fleet.stop().await,
                 },
+                list = changed(&mut shared) => {
+                    self.registered = list;
+                    self.watch_all().await;
+                }
                 // Without the API nobody registers any more; commands go on.
                 Some(RegisterVm { vm, reply }) = registrations.recv() => {
                     let _ = reply.send(self.register(vm).await);
@@ -137,14 +144,14 @@ impl FleetOwner {
         let before = self.registered.clone();
         self.registered.push(vm.clone());
         // Kept first: a VM that is watched but forgotten by a restart would be a lie to the caller.
-        if let Err(refusal) = self.keep().await {
+        if let Err(refusal) = self.registry.keep(&vm, &self.registered).await {
             self.registered = before;
             return Err(refusal);
         }
         if let Err(error) = self.fleet.add(config) {
             error!(vm = %vm.name, %error, "registered, but not watched: the registration is taken back");
             self.registered = before;
-            self.keep().await?;
+            self.registry.take_back(&vm, &self.registered).await?;
             return Err(RegisterError::Unavailable(error.to_string()));
         }
         if timeout(ANNOUNCED_WITHIN, self.fleet.announced()).await.is_err() {
@@ -153,14 +160,14 @@ impl FleetOwner {
         info!(vm = %vm.name, host = %vm.ssh_host, "registered");
         Ok(vm)
     }
+}
 
-    /// Writes the registrations to their file.
-    async fn keep(&self) -> Result<(), RegisterError> {
-        let (file, registered) = (self.file.clone(), self.registered.clone());
-        let stored = tokio::task::spawn_blocking(move || file.store(&registered)).await;
-        stored.map_err(|error| RegisterError::Unavailable(error.to_string()))?.map_err(|error| {
-            error!(%error, "the registrations cannot be kept");
-            RegisterError::Unavailable("the registration cannot be kept now".to_owned())
-        })
+/// Waits until replicas register other VMs than they did. Safe to cancel.
+async fn changed(shared: &mut Option<watch::Receiver<Known>>) -> Vec<RegisteredVm> {
+    if let Some(list) = shared
+        && list.changed().await.is_ok()
+    {
+        return list.borrow_and_update().vms();
     }
+    std::future::pending().await
 }

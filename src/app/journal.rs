@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::away;
 use crate::config::{Config, JournalConfig, JournalKind};
+use crate::hub::Hub;
 use crate::journal::{
     EmbeddedConfig, EmbeddedJournal, Engine, Follower, JetstreamConfig, JetstreamError, JetstreamJournal, Journal,
     MemoryJournal, MemoryJournalConfig, OpenError, Retention,
@@ -26,7 +28,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum OpenJournal {
     Memory(Arc<MemoryJournal>),
     Embedded(Arc<EmbeddedJournal>),
-    Jetstream(Jetstream),
+    Jetstream(Box<Jetstream>),
 }
 
 /// A journal that several replicas write.
@@ -48,10 +50,6 @@ pub enum JournalOpenError {
     Jetstream(#[from] JetstreamError),
 }
 
-/// How long NATS may be away before this replica is said to be not ready: the others are no better off, and clients can
-/// still be told what is known. An election of leaders takes up to 10 s.
-const AWAY_GRACE: Duration = Duration::from_secs(30);
-
 /// Opens it, makes it if there is none; `replica` is how others call this process.
 pub(super) async fn open(
     config: &Config,
@@ -68,7 +66,7 @@ pub(super) async fn open(
         let settings = JetstreamConfig { path: path.clone(), retention };
         let (journal, follower) = JetstreamJournal::open(engine.clone(), settings, metrics.clone()).await?;
         let follower = Mutex::new(Some(follower));
-        return Ok(OpenJournal::Jetstream(Jetstream { journal: Arc::new(journal), engine, follower }));
+        return Ok(OpenJournal::Jetstream(Box::new(Jetstream { journal: Arc::new(journal), engine, follower })));
     }
     let settings = EmbeddedConfig { path: path.clone(), retention };
     let (path, metrics, now) = (path.clone(), metrics.clone(), Timestamp::from(SystemTime::now()));
@@ -105,14 +103,17 @@ impl OpenJournal {
     }
 
     /// What keeps it until `stop`, and says on `gate` whether it takes commits.
-    pub(super) fn keep(&self, gate: Gate, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
+    pub(super) fn keep(&self, gate: Gate, hub: &Arc<Hub>, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
         match self {
             Self::Memory(_) => {
                 gate.retire();
                 None
             }
             Self::Embedded(journal) => Some(keep(Arc::clone(journal), gate, stop).boxed()),
-            Self::Jetstream(open) => Some(keep_away_gate(open.journal.failing(), gate, stop).boxed()),
+            Self::Jetstream(open) => {
+                let hub = Arc::clone(hub);
+                Some(away::keep_gate(open.journal.failing(), gate, move || hub.all_stale(), stop).boxed())
+            }
         }
     }
 
@@ -146,33 +147,6 @@ async fn keep(journal: Arc<EmbeddedJournal>, gate: Gate, stop: CancellationToken
             _ = ticks.tick() => {
                 // What it could not do it has said itself, and tries again.
                 let _ = journal.maintain(Timestamp::from(SystemTime::now())).await;
-            }
-        }
-    }
-}
-
-/// Says on `gate` when the engine has been away for [`AWAY_GRACE`].
-async fn keep_away_gate(mut failing: watch::Receiver<Option<Arc<str>>>, gate: Gate, stop: CancellationToken) {
-    let mut since: Option<Instant> = None;
-    gate.ready();
-    loop {
-        let why = failing.borrow_and_update().clone();
-        let due = match &why {
-            None => {
-                if since.take().is_some() {
-                    gate.ready();
-                }
-                None
-            }
-            Some(_) => Some(*since.get_or_insert_with(Instant::now) + AWAY_GRACE),
-        };
-        tokio::select! {
-            () = stop.cancelled() => return gate.retire(),
-            changed = failing.changed() => if changed.is_err() { return gate.retire() },
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some_and(|due| due > Instant::now()) => {
-                let why = why.as_deref().unwrap_or_default();
-                tracing::error!(why, seconds = AWAY_GRACE.as_secs(), "NATS is away: new streams are sent elsewhere");
-                gate.not_ready(format!("takes no commits: {why}"));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Build order is the flow's; stop order is refuse, end streams, stop polls, close connections, report.
 
 mod aligned;
+mod away;
 mod build;
 mod demo;
 mod fleet_task;
@@ -11,18 +12,22 @@ mod health_tests;
 mod journal;
 mod key_commands;
 mod keys;
+mod local_files;
 mod locked_file;
 mod looks;
 mod once;
 #[cfg(test)]
 mod panic_tests;
+mod registry;
 mod reload;
 mod routes;
 mod run;
 mod runs;
 mod session;
+mod shared;
 mod together;
 mod traces;
+mod up;
 mod vitals;
 mod watch;
 
@@ -58,7 +63,6 @@ use crate::edge::EdgeState;
 use crate::hub::Hub;
 use crate::lifecycle::{Readiness, ServiceManager, SignalFeed, Signals, Tasks, Turns};
 use crate::model::Secret;
-use crate::replicas::Peers;
 use crate::server::{AdminThread, ConnectionCaps, ServerHandle, TlsSettings};
 use crate::telemetry::{LogFormat, ProcessMetrics, logs};
 
@@ -116,8 +120,6 @@ pub struct App {
     work_stop: CancellationToken,
     /// Tells the other replicas that this one is about to stop.
     leaving: CancellationToken,
-    /// The replicas that are up.
-    peers: tokio::sync::watch::Receiver<Arc<Peers>>,
     /// Told by when the last spans must be sent.
     traces_stop: tokio::sync::watch::Sender<Option<Instant>>,
     signals: Signals,

@@ -132,6 +132,19 @@ pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
     }
 }
 
+/// Copies the embedded journal at `file` into the empty stream that `config` names.
+///
+/// # Errors
+/// One readable line.
+pub async fn import_journal(config: &Config, file: &Path) -> Result<Imported, String> {
+    let Some(nats) = &config.journal.nats else {
+        return Err("the configuration keeps no journal in NATS: set journal.kind = \"jetstream\"".to_owned());
+    };
+    install_crypto();
+    let engine = Engine::open(nats, "gatewatch journal import").await.map_err(|error| error.to_string())?;
+    journal::import(&engine, file).await.map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::health_address;
@@ -151,17 +164,4 @@ mod tests {
         let refused = address(&format!("{none}\ntls.mode = \"off\"\n{proxy}")).unwrap_err();
         assert!(refused.contains("PROXY header") && refused.lines().count() == 1, "{refused}");
     }
-}
-
-/// Copies the embedded journal at `file` into the empty stream that `config` names.
-///
-/// # Errors
-/// One readable line.
-pub async fn import_journal(config: &Config, file: &Path) -> Result<Imported, String> {
-    let Some(nats) = &config.journal.nats else {
-        return Err("the configuration keeps no journal in NATS: set journal.kind = \"jetstream\"".to_owned());
-    };
-    install_crypto();
-    let engine = Engine::open(nats, "gatewatch journal import").await.map_err(|error| error.to_string())?;
-    journal::import(&engine, file).await.map_err(|error| error.to_string())
 }

@@ -76,7 +76,8 @@ struct Fresh {
     /// `None`: TLS is off.
     tls: Option<ReadTls>,
     issuers: IssuerSet,
-    secrets: SessionSecrets,
+    /// `None`: the replicas of the fleet share them, and they stay.
+    secrets: Option<SessionSecrets>,
 }
 
 /// The API keys, by themselves: a revocation must not wait until somebody has mended another file.
@@ -235,7 +236,9 @@ impl App {
             serving.replace(fresh);
         }
         self.edge.issuers().replace(issuers);
-        self.edge.sessions().replace_secrets(secrets);
+        if let Some(secrets) = secrets {
+            self.edge.sessions().replace_secrets(secrets);
+        }
         self.reconsider();
         self.reloads.files.store(Arc::new(files));
         self.reloads.read = seen;

@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::history::Exports;
-use crate::api::{self, ApiState, FilesView, Health, Office, RegisterVm};
+use crate::api::{self, ApiState, FilesView, Health, Office, RegisterVm, Replicas};
 use crate::edge::{self, EdgeState};
 use crate::hub::{Cut, Hub};
 use crate::journal::Journal;
@@ -28,6 +28,7 @@ pub(super) struct Doors {
     pub(super) files: watch::Receiver<Arc<FilesView>>,
     pub(super) metrics: Arc<Scrape>,
     pub(super) health: Arc<dyn Health>,
+    pub(super) replicas: Arc<dyn Replicas>,
     pub(super) default_interval: u8,
 }
 
@@ -43,6 +44,7 @@ impl From<Doors> for ApiState {
             files: doors.files,
             metrics: doors.metrics,
             health: doors.health,
+            replicas: doors.replicas,
             default_interval: doors.default_interval,
         }
     }

@@ -1,27 +1,33 @@
-//! What session cookies are signed with: the file of the configuration, or one of our own in the data folder.
+//! What session cookies are signed with: the file of the configuration, or one of our own in the data folder. Where the
+//! journal is shared, a secret of our own is the fleet's, and not here.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::{Config, JournalKind};
 use crate::edge::SessionSecrets;
 
 /// The largest file of secrets that is read, bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Where the secret is.
-pub(super) fn secret_file(config: &Config) -> PathBuf {
-    config.auth.session_secret_file.clone().unwrap_or_else(|| config.data.dir.join("session-secret"))
+/// Where the secret is; `None`: the replicas of the fleet share it.
+pub(super) fn secret_file(config: &Config) -> Option<PathBuf> {
+    match &config.auth.session_secret_file {
+        Some(path) => Some(path.clone()),
+        None if config.journal.kind == JournalKind::Jetstream => None,
+        None => Some(config.data.dir.join("session-secret")),
+    }
 }
 
-/// The secrets in force. One of our own is made at the first start and kept, so that a restart signs nobody out.
+/// The secrets of the file, if there is to be one. One of our own is made at the first start and kept, so that a restart
+/// signs nobody out.
 ///
 /// # Errors
 /// One readable line.
-pub(super) fn load(config: &Config) -> Result<SessionSecrets, String> {
-    let path = secret_file(config);
+pub(super) fn load(config: &Config) -> Result<Option<SessionSecrets>, String> {
+    let Some(path) = secret_file(config) else { return Ok(None) };
     let at = |error: io::Error| format!("{}: {error}", path.display());
     let text = match read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && config.auth.session_secret_file.is_none() => {
@@ -31,7 +37,7 @@ pub(super) fn load(config: &Config) -> Result<SessionSecrets, String> {
         }
         read => read.map_err(at)?,
     };
-    SessionSecrets::from_lines(&text).map_err(|error| format!("{}: {error}", path.display()))
+    SessionSecrets::from_lines(&text).map(Some).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// What the file holds, if nobody but its owner can read it: whoever reads it can sign himself in as anybody.
@@ -55,7 +61,7 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// What is wrong with the secret that is there, for `check`; nothing if there is none yet.
 pub(super) fn check(config: &Config) -> Result<(), String> {
-    if secret_file(config).exists() { load(config).map(drop) } else { Ok(()) }
+    if secret_file(config).is_some_and(|path| path.exists()) { load(config).map(drop) } else { Ok(()) }
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -79,7 +85,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::{load, secret_file};
-    use crate::config::{Config, MapEnv};
+    use crate::config::{Config, JournalKind, MapEnv};
 
     #[test]
     fn g26_a_secret_of_our_own_is_made_once_for_its_owner_alone_and_a_bad_one_is_refused() {
@@ -87,7 +93,7 @@ mod tests {
         let text = format!("auth.none = true\ndata.dir = {:?}\n", dir.path().join("data").display().to_string());
         let config = Config::parse(&text, "test", &MapEnv::default()).unwrap();
         load(&config).unwrap();
-        let file = secret_file(&config);
+        let file = secret_file(&config).unwrap();
         let first = std::fs::read_to_string(&file).unwrap();
         assert!(first.trim().len() >= 43);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -99,5 +105,19 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&file, "short\n").unwrap();
         assert!(load(&config).unwrap_err().contains("fewer than 32 characters"));
+    }
+
+    #[test]
+    fn replicas_share_a_secret_unless_they_are_given_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("auth.none = true\ndata.dir = {:?}\n", dir.path().join("data").display().to_string());
+        let mut config = Config::parse(&text, "test", &MapEnv::default()).unwrap();
+        config.journal.kind = JournalKind::Jetstream;
+        assert!(load(&config).unwrap().is_none() && !dir.path().join("data").exists());
+        let given = dir.path().join("given");
+        std::fs::write(&given, "s".repeat(43)).unwrap();
+        std::fs::set_permissions(&given, std::fs::Permissions::from_mode(0o600)).unwrap();
+        config.auth.session_secret_file = Some(given);
+        assert!(load(&config).unwrap().is_some());
     }
 }

@@ -7,6 +7,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::OpenJournal;
+use super::up::Up;
+use crate::api::Replicas;
+use crate::edge::StreamSlots;
 use crate::fleet::Pulse;
 use crate::hub::Hub;
 use crate::journal::{EngineError, LiveSender, live_bus};
@@ -24,7 +27,7 @@ pub(super) struct Together {
     /// What the watchers of all replicas want.
     pub(super) demand: watch::Receiver<Arc<Demand>>,
     /// Who is up.
-    pub(super) peers: watch::Receiver<Arc<Peers>>,
+    pub(super) replicas: Arc<dyn Replicas>,
 }
 
 /// What it is made of.
@@ -33,6 +36,7 @@ pub(super) struct Parts<'a> {
     /// How others call this process.
     pub(super) replica: String,
     pub(super) hub: &'a Arc<Hub>,
+    pub(super) slots: &'a Arc<StreamSlots>,
     /// The hub's bus.
     pub(super) bus: LiveSender,
     pub(super) pulse: Pulse,
@@ -45,34 +49,51 @@ pub(super) struct Parts<'a> {
 
 /// Begins to share, where there is somebody to share with.
 pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, EngineError> {
-    let Parts { journal, replica, hub, bus, pulse, leaving, stop, metrics } = parts;
+    let Parts { journal, replica, hub, slots, bus, pulse, leaving, stop, metrics } = parts;
     let record = ReplicaRecord {
         replica: replica.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: Timestamp::from(SystemTime::now()),
         ..ReplicaRecord::default()
     };
-    let Some(engine) = journal.engine() else {
-        let (told, peers) = watch::channel(Arc::new(Peers::alone(record)));
-        // It never changes.
-        drop(told);
-        return Ok(Together { leases: Leases::alone(), live: bus, demand: hub.demand(), peers });
-    };
-    let me = ReplicaId::random(&replica);
-    let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
-    let (peers, demand) = (presence.peers(), presence.demand());
-    let (keeper, leases) = Keeper::open(engine, me, presence.peers(), metrics.clone()).await?;
-    let (live, own) = live_bus();
-    let relay = Relay::new(engine, own, bus, metrics);
-    let (wishes, streams) = (hub.demand(), Arc::clone(hub));
+    let (wishes, streams, own) = (hub.demand(), Arc::clone(hub), Arc::clone(slots));
     let told = move || Told {
         draining: leaving.is_cancelled(),
         streams: streams.streams(),
         polls: pulse.polled(),
-        ..Told::default()
+        principals: own.by_principal(),
     };
+    let me = ReplicaId::random(&replica);
+    let Some(engine) = journal.engine() else {
+        // Of whom there is no news but what it knows of itself.
+        let (_, peers) = watch::channel(Arc::new(Peers::alone(me.clone(), record)));
+        let replicas = Arc::new(Up::new(me, peers, told));
+        return Ok(Together { leases: Leases::alone(), live: bus, demand: wishes, replicas });
+    };
+    let presence = Presence::open(engine, me.clone(), record, metrics.clone()).await?;
+    let demand = presence.demand();
+    let replicas = Arc::new(Up::new(me.clone(), presence.peers(), told.clone()));
+    let (keeper, leases) = Keeper::open(engine, me.clone(), presence.peers(), metrics.clone()).await?;
+    let (live, reports) = live_bus();
+    let relay = Relay::new(engine, reports, bus, metrics);
+    let counting = count_elsewhere(Arc::clone(slots), me, presence.peers(), stop.clone());
+    tasks.spawn_essential("streams at other replicas", counting);
     tasks.spawn_essential("replicas", presence.run(told, wishes, stop.clone()));
     tasks.spawn_essential("leases", keeper.run(stop.clone()));
     tasks.spawn_essential("live reports of replicas", relay.run(stop));
-    Ok(Together { leases, live, demand, peers })
+    Ok(Together { leases, live, demand, replicas })
+}
+
+/// Lets the streams that principals have at other replicas count here, until `stop`.
+async fn count_elsewhere(
+    slots: Arc<StreamSlots>,
+    me: ReplicaId,
+    mut peers: watch::Receiver<Arc<Peers>>,
+    stop: CancellationToken,
+) {
+    // An error means that nobody tells any more: the process stops.
+    while let Some(Ok(())) = stop.run_until_cancelled(peers.changed()).await {
+        slots.count_elsewhere(peers.borrow_and_update().elsewhere(&me));
+    }
+    stop.cancelled().await;
 }

@@ -36,7 +36,7 @@ pub(super) fn watched(config_path: Option<&Path>, config: &Config) -> Vec<PathBu
     if let Access::Keys(path) = &config.auth.access {
         files.insert(path.clone());
     }
-    files.insert(super::session::secret_file(config));
+    files.extend(super::session::secret_file(config));
     for issuer in &config.auth.jwt {
         match &issuer.keys {
             JwtKeys::Url { ca, .. } => files.extend(ca.clone()),

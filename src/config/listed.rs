@@ -115,7 +115,8 @@ keys! { KEYS:
         "Open streams of one address (IPv6: of one /64).");
     LIMITS_STREAMS_PER_PRINCIPAL = Key::new("limits.streams_per_principal", Kind::Integer { min: 1, max: 100_000 },
         Default::Integer(500),
-        "Open streams of one principal.");
+        "Open streams of one principal. Of several replicas each counts its own and those that the others told of last, \
+         some seconds ago: approximately.");
     LIMITS_REQUESTS_IN_FLIGHT = Key::new("limits.requests_in_flight", Kind::Integer { min: 1, max: 100_000 },
         Default::Integer(512),
         "Requests that may wait for the head of their answer at once, all together; one more is answered 503.");
@@ -175,7 +176,7 @@ keys! { KEYS:
     SESSION_SECRET_FILE = Key::new("auth.session.secret_file", Kind::Path, Default::None,
         "What session cookies are signed with: a line of at least 32 characters, mode 0600, the same file for every \
          replica. Of several lines the first signs and all are accepted, so that it can be rotated. Not written: one of \
-         its own, kept in `data.dir`.");
+         its own, kept in `data.dir`; with a journal of kind `jetstream` one of the fleet's, kept in NATS.");
 
     POLL_INTERVAL = Key::new("poll.interval", POLL_RANGE, Default::Text("5s"),
         "The interval of streams that ask for none.");
@@ -200,7 +201,8 @@ keys! { KEYS:
          same for every replica.");
     JOURNAL_SERVERS = Key::new("journal.servers", Kind::List { of: "NATS URL", max: 16 }, Default::List(&[]),
         "The NATS servers of `jetstream`, such as `tls://nats-1.example.org:4222`: version 2.11 or newer, with JetStream. \
-         A secret, as URLs may carry a password.").secret();
+         A secret, as URLs may carry user and password, or a token: those of the first that does are shown to all.")
+        .secret();
     JOURNAL_FLEET = Key::new("journal.fleet", Kind::Text("name"), Default::None,
         "The fleet's name in `jetstream`: replicas of one name are one fleet. It names the stream `gatewatch-FLEET`, the \
          buckets and the subjects below `gatewatch.FLEET`.");
@@ -320,7 +322,8 @@ keys! { KEYS:
         "A `benchmark_live.json`, served at `/api/benchmark-live`.");
 
     DATA_DIR = Key::new("data.dir", Kind::Path, Default::Text("data"),
-        "Where registered VMs and the development CA are kept.");
+        "Where registered VMs and the development CA are kept. With a journal of kind `jetstream` registered VMs are kept in \
+         NATS, and the file here is not used.");
 
     REGISTER_ENABLED = Key::new("register.enabled", Kind::Bool, Default::Bool(true),
         "Whether VMs may be added while gatewatch runs.");

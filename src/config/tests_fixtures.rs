@@ -57,18 +57,26 @@ fn a_shipped_file_is_in_config_or_is_that_of_the_containers() {
 #[test]
 fn the_file_of_the_containers_loads_where_what_it_names_is_there() {
     let shared = tempfile::tempdir().expect("a folder");
-    for file in ["keys.toml", "identity", "known_hosts"] {
+    let servers = "nats://gatewatch:pw@nats-a:4222,nats://gatewatch:pw@nats-b:4222";
+    for (file, text) in [
+        ("keys.toml", "empty = true\n"),
+        ("identity", "x\n"),
+        ("known_hosts", "x\n"),
+        ("session.secret", "0123456789abcdef0123456789abcdef"),
+        ("nats.servers", servers),
+    ] {
         let path = shared.path().join(file);
-        let text = if file == "keys.toml" { "empty = true\n" } else { "x\n" };
         fs::write(&path, text).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
     }
     let text = fs::read_to_string("docker/gatewatch.toml").expect("the shipped file");
     assert!(text.contains("\"/shared/"), "it names what the containers share");
     let text = text.replace("/shared", &shared.path().to_string_lossy());
-    let config = Config::parse(&text, "docker/gatewatch.toml", &MapEnv::default());
-    let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+    // As compose.yml sets it.
+    let env = MapEnv::from_iter([("GATEWATCH__JOURNAL__SERVERS_FILE", shared.path().join("nats.servers"))]);
+    let config = Config::parse(&text, "docker/gatewatch.toml", &env).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.vms.iter().map(|vm| vm.name.as_str()).collect::<Vec<_>>(), ["lab", "demo"]);
+    assert_eq!(config.journal.nats.map(|nats| nats.servers.len()), Some(2));
 }
 
 #[test]

@@ -92,9 +92,8 @@ async fn watch_vm(
     ending: &watch::Receiver<Ending>,
 ) -> Result<(), Unfit> {
     let Some(who) = stop.run_until_cancelled(identity(target, shared)).await.transpose()? else { return Ok(()) };
-    let mut polls = 0;
+    let (mut claim, mut polls) = (shared.leases.claim(&who.vm_id), 0);
     loop {
-        let mut claim = shared.leases.claim(&who.vm_id);
         if claim.lease().is_none() {
             follow(target, &who, shared).await?;
         }
@@ -108,11 +107,12 @@ async fn watch_vm(
             drop(claim);
             info!(vm = %who.vm, "not polled: it was removed by a replica that has read a newer configuration");
             match stop.run_until_cancelled(comes_back(&who, target, shared)).await {
-                Some(()) => continue,
+                Some(()) => claim = shared.leases.claim(&who.vm_id),
                 None => return Ok(()),
             }
+            continue;
         };
-        let mut poller = Poller::new(*recorder, probe, shared, claim, lease.rev, polls);
+        let mut poller = Poller::new(*recorder, probe, shared, &mut claim, lease.rev, polls);
         poller.announce().await;
         // Nobody need wait for it.
         target.announced.take().map(|announced| announced.send(()));
@@ -176,7 +176,7 @@ struct Poller<'p> {
     recorder: Recorder,
     probe: &'p mut Probe,
     shared: &'p Shared,
-    claim: Claim,
+    claim: &'p mut Claim,
     lease_rev: u64,
     schedule: Schedule,
     /// Counts the polls of this process's life, whatever leases it had.
@@ -193,7 +193,7 @@ impl<'p> Poller<'p> {
         recorder: Recorder,
         probe: &'p mut Probe,
         shared: &'p Shared,
-        claim: Claim,
+        claim: &'p mut Claim,
         lease_rev: u64,
         poll_no: u64,
     ) -> Self {

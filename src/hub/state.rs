@@ -252,16 +252,27 @@ impl State {
         self.beats = [None, None];
         self.gone.retain(|_, (_, since)| now.duration_since(*since) < GONE_KEPT);
         self.free_held(now, &mut effects);
+        self.mark_stale(now, |slot| slot.overdue(now), &mut effects);
+        effects
+    }
+
+    /// Nothing that is known is known to be so still.
+    pub(super) fn all_stale(&mut self, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        self.mark_stale(now, |_| true, &mut effects);
+        effects
+    }
+
+    fn mark_stale(&mut self, now: Instant, which: impl Fn(&Slot) -> bool, effects: &mut Effects) {
         for index in 0..self.slots.len() {
-            let Some(slot) = self.slots[index].as_mut().filter(|slot| !slot.stale && slot.overdue(now)) else {
+            let Some(slot) = self.slots[index].as_mut().filter(|slot| !slot.stale && which(slot)) else {
                 continue;
             };
             self.changes += 1;
             if slot.mark_stale() {
-                self.offer(index, now, &mut effects);
+                self.offer(index, now, effects);
             }
         }
-        effects
     }
 
     /// The heartbeat of a stream at `position`: the same bytes for all that stand there.

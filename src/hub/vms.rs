@@ -48,6 +48,12 @@ impl Hub {
         entries
     }
 
+    /// Marks every VM as stale until something is heard of it: for whoever knows that nobody is polled now.
+    pub fn all_stale(&self) {
+        let effects = self.state().all_stale(Instant::now());
+        self.wake(&effects);
+    }
+
     /// How many VMs are stale.
     pub fn stale_vms(&self) -> usize {
         let now = Instant::now();

@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::decide::{self, AGAIN_AFTER, HOLD_FOR, MAX_AGE, RENEW_EVERY, SETTLED_AFTER, SETTLED_AT_LAST};
+use super::followed::{Followed, Note};
 use super::lease::{Lease, Leases};
 use super::record::{Peers, ReplicaId};
-use super::watching::{Watching, Word};
 use crate::journal::{Engine, EngineError};
 use crate::model::VmId;
 use crate::telemetry::ReplicaMetrics;
@@ -38,6 +38,7 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 /// Keeps this replica's leases; to be run by whoever made it.
 pub struct Keeper {
     bucket: Store,
+    notes: Followed,
     connected: watch::Receiver<bool>,
     me: ReplicaId,
     leases: Leases,
@@ -126,6 +127,7 @@ impl Keeper {
         let bucket = engine.bucket("leases", MAX_AGE).await?;
         let (leases, now) = (Leases::kept(), Instant::now());
         let keeper = Self {
+            notes: Followed::from_now(engine, bucket.clone()),
             bucket,
             connected: engine.connected(),
             me,
@@ -147,14 +149,13 @@ impl Keeper {
 
     /// Keeps leases until `stop`, then gives back what is left.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut words = Watching::new(self.bucket.clone());
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let leases = self.leases.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                word = words.next() => self.see(word),
+                notes = self.notes.next() => notes.into_iter().for_each(|note| self.see(note)),
                 Some(written) = self.writes.next() => self.take(written),
                 _ = ticks.tick() => self.act(),
                 () = leases.changed() => self.act(),
@@ -164,10 +165,10 @@ impl Keeper {
     }
 
     /// Takes in what the bucket says.
-    fn see(&mut self, word: Word) {
-        let vm_id = VmId::from_journal(&word.key);
-        let holder = word.value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
-        self.note(&vm_id, word.revision, holder);
+    fn see(&mut self, note: Note) {
+        let vm_id = VmId::from_journal(&note.key);
+        let holder = note.value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
+        self.note(&vm_id, note.revision, holder);
     }
 
     fn note(&mut self, vm_id: &VmId, revision: u64, holder: Option<Holder>) {
@@ -216,16 +217,16 @@ impl Keeper {
             }
         }
         self.end_overdue(now);
-        self.metrics.leases_held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
     /// Tells pollers of leases that were not renewed in time. Whether they are lost only the bucket knows.
     fn end_overdue(&self, now: Instant) {
-        for (vm_id, held) in &self.held {
-            if now.duration_since(held.sent) >= HOLD_FOR {
-                self.leases.grant(vm_id, None);
-            }
+        let overdue = |held: &Held| now.duration_since(held.sent) >= HOLD_FOR;
+        for (vm_id, _) in self.held.iter().filter(|(_, held)| overdue(held)) {
+            self.leases.grant(vm_id, None);
         }
+        let good = self.held.values().filter(|held| !overdue(held)).count();
+        self.metrics.leases_held.set(i64::try_from(good).unwrap_or(i64::MAX));
     }
 
     fn look_at_peers(&mut self, now: Instant) {

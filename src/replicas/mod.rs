@@ -6,15 +6,24 @@
 //! `lifecycle`, `event` and `journal`.
 
 mod decide;
+mod followed;
 mod keeper;
 mod lease;
+mod notices;
+mod outbox;
 mod presence;
 mod record;
+mod registered;
 mod relay;
-mod watching;
+mod secrets;
+mod tickets;
 
 pub use keeper::Keeper;
 pub use lease::{Claim, Lease, Leases};
+pub use notices::{Logout, Logouts, Notices, Revocation, Revocations};
 pub use presence::{Presence, Told};
 pub use record::{Peer, Peers, ReplicaId, ReplicaRecord};
+pub use registered::{Known, RegistrationFault, Registrations, RegistrationsFollower};
 pub use relay::Relay;
+pub use secrets::session_secret;
+pub use tickets::{Tickets, TicketsAway};

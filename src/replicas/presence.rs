@@ -10,8 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::followed::{Followed, Note};
 use super::record::{Peer, Peers, ReplicaId, ReplicaRecord};
-use super::watching::{Watching, Word};
 use crate::journal::{Engine, EngineError};
 use crate::model::{Demand, Timestamp, VmName};
 use crate::telemetry::ReplicaMetrics;
@@ -50,6 +50,7 @@ pub struct Told {
 /// Tells and hears; to be run by whoever made it.
 pub struct Presence {
     bucket: Store,
+    notes: Followed,
     connected: watch::Receiver<bool>,
     me: ReplicaId,
     first: ReplicaRecord,
@@ -72,6 +73,7 @@ impl Presence {
     ) -> Result<Self, EngineError> {
         let bucket = engine.bucket("replicas", MAX_AGE).await?;
         Ok(Self {
+            notes: Followed::from_now(engine, bucket.clone()),
             bucket,
             connected: engine.connected(),
             me,
@@ -100,14 +102,13 @@ impl Presence {
         wishes: watch::Receiver<Arc<Demand>>,
         stop: CancellationToken,
     ) {
-        let mut words = Watching::new(self.bucket.clone());
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last: Option<(ReplicaRecord, Instant)> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                word = words.next() => self.hear(word),
+                notes = self.notes.next() => notes.into_iter().for_each(|note| self.hear(note)),
                 _ = ticks.tick() => {}
             }
             let record = self.record(told(), &wishes.borrow());
@@ -129,7 +130,7 @@ impl Presence {
     }
 
     /// Whether the bucket has it.
-    async fn tell(&self, record: &ReplicaRecord) -> bool {
+    async fn tell(&mut self, record: &ReplicaRecord) -> bool {
         let mut record = record.clone();
         let value = loop {
             let Ok(value) = serde_json::to_vec(&record) else { return false };
@@ -156,12 +157,12 @@ impl Presence {
         }
     }
 
-    fn hear(&mut self, word: Word) {
-        let id = ReplicaId::from_key(&word.key);
+    fn hear(&mut self, note: Note) {
+        let id = ReplicaId::from_key(&note.key);
         if id == self.me {
             return;
         }
-        let Some(value) = word.value else {
+        let Some(value) = note.value else {
             self.heard.remove(&id);
             return;
         };

@@ -84,9 +84,9 @@ pub struct Peers(Vec<Peer>);
 
 impl Peers {
     /// One that is alone, and of which `record` tells.
-    pub fn alone(record: ReplicaRecord) -> Self {
+    pub fn alone(id: ReplicaId, record: ReplicaRecord) -> Self {
         let heard_at = record.started_at;
-        Self(vec![Peer { id: ReplicaId::random(&record.replica), record, heard_at }])
+        Self(vec![Peer { id, record, heard_at }])
     }
 
     /// Those of `peers`, by their ids.

@@ -1,16 +1,22 @@
 //! What one client was told along one line of ids, and what is wrong with it. Pure.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use gatewatch::event::EventId;
 
 use crate::support::Frame;
+
+/// Of what went wrong, as many are shown.
+const SHOWN: usize = 8;
 
 /// The frames of one client, however many connections brought them.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Completions in the order of their coming: task ids.
     pub completions: Vec<String>,
+    /// When each came, epoch seconds, and its id.
+    arrived: Vec<(f64, String)>,
     keys: HashSet<String>,
     /// What came a second time: keys.
     pub doubled: Vec<String>,
@@ -24,6 +30,8 @@ pub struct Ledger {
     pub runs_over: usize,
     /// Connections that brought at least one frame.
     pub connections: usize,
+    /// The replica of each connection, as `connected` named it.
+    pub replicas: Vec<String>,
     /// Answers that were no stream: their status.
     pub refusals: HashMap<u16, usize>,
     /// Seconds between the sight of a completion by gatewatch and by this client.
@@ -60,6 +68,18 @@ impl Verdict {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} came", self.events)?;
+        let Self { events: _, lost, doubled, disordered, invented, resets } = self;
+        let all = [("lost", lost), ("doubled", doubled), ("disordered", disordered), ("invented", invented)];
+        for (what, list) in all.into_iter().chain([("resets", resets)]).filter(|(_, list)| !list.is_empty()) {
+            write!(f, ", {} {what}: {:?}", list.len(), &list[..list.len().min(SHOWN)])?;
+        }
+        Ok(())
+    }
+}
+
 impl From<Option<String>> for Ledger {
     /// The empty ledger of a client that begins with an id.
     fn from(last_id: Option<String>) -> Self {
@@ -80,6 +100,7 @@ impl Ledger {
             "task_complete" => {
                 let key = frame.text("key").to_owned();
                 self.completions.push(frame.text("task_id").to_owned());
+                self.arrived.push((now, frame.id.clone().unwrap_or_default()));
                 let size = frame_size(frame);
                 self.smallest = if self.completions.len() == 1 { size } else { self.smallest.min(size) };
                 self.delays.push(now - frame.data["timestamp"].as_f64().unwrap_or_default());
@@ -88,6 +109,7 @@ impl Ledger {
                 }
             }
             "run_complete" => self.runs_over += 1,
+            "connected" => self.replicas.push(frame.text("replica").to_owned()),
             "reset" => {
                 self.resets.push(frame.text("reason").to_owned());
                 self.last = None;
@@ -107,6 +129,21 @@ impl Ledger {
         self.last = Some(id);
         self.last_id = Some(text.to_owned());
         self.first_id.get_or_insert_with(|| text.to_owned());
+    }
+
+    /// When completions of the logs of `vm` came, epoch seconds.
+    pub fn arrivals(&self, vm: &str) -> Vec<f64> {
+        let lane = format!("{vm}-");
+        let of_vm = |id: &str| id.rsplit('/').next().is_some_and(|name| name.starts_with(&lane));
+        let both = self.completions.iter().zip(&self.arrived);
+        both.filter(|(id, _)| of_vm(id)).map(|(_, (at, _))| *at).collect()
+    }
+
+    /// The id before the last `most` completions, and these; of fewer the first id of all.
+    pub fn newest(&self, most: usize) -> (Option<String>, Vec<String>) {
+        let from = self.completions.len().saturating_sub(most);
+        let before = from.checked_sub(1).and_then(|at| self.arrived.get(at)).map(|(_, id)| id.clone());
+        (before.or_else(|| self.first_id.clone()), self.completions[from..].to_vec())
     }
 
     /// Compares what came with `written`: task ids that end in `-` and a number, which rises within each log.
@@ -178,6 +215,7 @@ mod tests {
         assert_eq!(verdict(&[("e-2.0", "a-1"), ("e-1.0", "a-2")], &["a-1", "a-2"]).disordered.len(), 1);
         assert_eq!(verdict(&[("e-1.0", "a-1"), ("f-2.0", "a-2")], &["a-1", "a-2"]).disordered.len(), 1, "epochs");
         assert_eq!(verdict(&[("e-1.0", "a-9")], &[]).invented, ["a-9"]);
+        assert_eq!(verdict(&[("e-1.0", "a-1")], &["a-1", "a-2"]).to_string(), "1 came, 1 lost: [\"a-2\"]");
     }
 
     #[test]
@@ -189,6 +227,15 @@ mod tests {
         let verdict = ledger.judge(&["a-1".to_owned(), "a-2".to_owned()]);
         assert_eq!((verdict.resets.len(), verdict.disordered.len()), (1, 0));
         assert!(!verdict.is_clean());
+    }
+
+    #[test]
+    fn whoever_comes_with_the_id_before_the_newest_completions_misses_these() {
+        let mut ledger = Ledger::default();
+        let frames = [("e-1.0", "a-1"), ("e-2.0", "a-2"), ("e-3.0", "a-3")];
+        frames.iter().for_each(|(id, task)| ledger.take(&completion(id, task), 2.0));
+        assert_eq!(ledger.newest(1), (Some("e-2.0".to_owned()), vec!["a-3".to_owned()]));
+        assert_eq!(ledger.newest(9).1.len(), 3);
     }
 
     #[test]

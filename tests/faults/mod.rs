@@ -1,18 +1,25 @@
-//! What the tests of faults and `make soak` share: benchmarks that are played into the logs of a `local` VM, clients that
+//! What the tests of faults, `make soak` and `make chaos` share: benchmarks that are played into the logs of a `local` VM, clients that
 //! come back whatever happens, and the ledger that says what they were told too little, too much or too early.
-#![allow(dead_code, unreachable_pub, reason = "shared by the tests and the soak; neither uses all of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "shared by the tests, the soak and the chaos; none uses all of it"
+)]
 
 mod disk;
 mod follower;
 mod hub;
 mod ledger;
 mod played;
+mod report;
 
 pub use disk::SmallDisk;
 pub use follower::{Follower, Pause, Place, Target};
 pub use hub::{BareHub, task_id};
 pub use ledger::{Ledger, Verdict, quantile};
 pub use played::{Kind, Played};
+pub use report::{Report, Standing};
 
 use std::io::Write;
 use std::time::SystemTime;

@@ -1,16 +1,17 @@
-//! A VM of transport `local`: a benchmark process that only is there, and logs that are written in pieces cut anywhere.
+//! A VM of transport `local`, or a lab: a benchmark process that only is there, and logs that are written in pieces cut anywhere.
 
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::lab::Lab;
 use crate::lab::play::{Dialect, Outcome, Play};
 
 /// How a log is written.
@@ -27,10 +28,11 @@ pub struct Played {
     /// As in the configuration.
     pub name: String,
     /// `pgrep -f` finds the benchmark by it, and nothing else.
-    process: String,
+    pub process: String,
+    toml: String,
     benchmark: Option<Child>,
     logs: Vec<Log>,
-    dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 struct Log {
@@ -53,37 +55,37 @@ impl Played {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::tempdir().expect("a folder");
         let process = format!("gwplayed-{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let logs = kinds.iter().enumerate().map(|(n, kind)| Log {
-            path: dir.path().join(format!("benchmark-{n}.log")),
-            lane: format!("{name}-{n}"),
-            kind: *kind,
-            random: StdRng::seed_from_u64(seed.wrapping_add(n as u64)),
-            serial: 0,
-            rest: VecDeque::new(),
-            playing: Vec::new(),
-            written: Vec::new(),
+        let logs = kinds.iter().enumerate().map(|(n, kind)| {
+            let path = dir.path().join(format!("benchmark-{n}.log"));
+            Log::new(path, format!("{name}-{n}"), *kind, seed.wrapping_add(n as u64))
         });
-        let logs = logs.collect();
+        let logs: Vec<Log> = logs.collect();
+        let toml = local(name, &process, &logs, dir.path());
         let benchmark = Command::new("sleep")
             .arg0(&process)
             .arg("infinity")
             .stdin(Stdio::null())
             .spawn()
             .expect("sleep is part of every Debian");
-        Self { name: name.to_owned(), process, benchmark: Some(benchmark), logs, dir }
+        Self { name: name.to_owned(), process, toml, benchmark: Some(benchmark), logs, _dir: Some(dir) }
+    }
+
+    /// One that writes the log of `lab`, whose benchmark is the lab's own affair.
+    pub fn of_lab(name: &str, lab: &Lab, kind: Kind, seed: u64) -> Self {
+        let logs = vec![Log::new(lab.log.clone(), format!("{name}-0"), kind, seed)];
+        Self {
+            name: name.to_owned(),
+            process: String::new(),
+            toml: lab.vm_toml(name),
+            benchmark: None,
+            logs,
+            _dir: None,
+        }
     }
 
     /// Its entry in the configuration.
     pub fn toml(&self) -> String {
-        let mut logs: Vec<String> = self.logs.iter().map(|log| log.path.display().to_string()).collect();
-        if logs.is_empty() {
-            logs.push(self.dir.path().join("benchmark.log").display().to_string());
-        }
-        format!(
-            "[[vm]]\nname = {:?}\ntransport = \"local\"\ncontainer = \"\"\nprobe_url = \"\"\nprocess = {:?}\n\
-             benchmark_log = {logs:?}\n",
-            self.name, self.process,
-        )
+        self.toml.clone()
     }
 
     /// Writes a piece of at most `most` bytes to each log.
@@ -147,7 +149,32 @@ impl Drop for Played {
     }
 }
 
+/// The entry of a VM that is this machine.
+fn local(name: &str, process: &str, logs: &[Log], dir: &Path) -> String {
+    let mut logs: Vec<String> = logs.iter().map(|log| log.path.display().to_string()).collect();
+    if logs.is_empty() {
+        logs.push(dir.join("benchmark.log").display().to_string());
+    }
+    format!(
+        "[[vm]]\nname = {name:?}\ntransport = \"local\"\ncontainer = \"\"\nprobe_url = \"\"\nprocess = {process:?}\n\
+         benchmark_log = {logs:?}\n",
+    )
+}
+
 impl Log {
+    fn new(path: PathBuf, lane: String, kind: Kind, seed: u64) -> Self {
+        Self {
+            path,
+            lane,
+            kind,
+            random: StdRng::seed_from_u64(seed),
+            serial: 0,
+            rest: VecDeque::new(),
+            playing: Vec::new(),
+            written: Vec::new(),
+        }
+    }
+
     fn write(&mut self, most: usize) {
         if self.rest.is_empty() {
             self.begin();

@@ -1,9 +1,9 @@
 //! The HTTP server that answers `/probe` on the VM, as the benchmark's server in Windows does.
 
 use std::net::TcpListener;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,11 +31,17 @@ pub enum Answer {
 
 /// The server, if it is on. It has a thread and a runtime of its own: it answers whatever the test's runtime does.
 #[derive(Default)]
-pub struct Probe(Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>);
+pub struct Probe {
+    on: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    asked: Asked,
+}
+
+/// When it was asked.
+type Asked = Arc<Mutex<Vec<SystemTime>>>;
 
 impl Probe {
     fn off(&self) -> Result<()> {
-        let mut on = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut on = self.on.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((stop, thread)) = on.take() {
             drop(stop);
             thread.join().map_err(|_| "the probe server panicked")?;
@@ -51,15 +57,16 @@ impl Probe {
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
+        let asked = Arc::clone(&self.asked);
         let thread = std::thread::Builder::new().name("lab-probe".into()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = serve(listener, &answer) => {}
+                    () = serve(listener, &answer, &asked) => {}
                     _ = stopped => {}
                 }
             });
         })?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
+        *self.on.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
         Ok(())
     }
 }
@@ -70,13 +77,14 @@ impl Drop for Probe {
     }
 }
 
-async fn serve(listener: TcpListener, answer: &Answer) {
+async fn serve(listener: TcpListener, answer: &Answer, asked: &Asked) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
+                    asked.lock().unwrap_or_else(PoisonError::into_inner).push(SystemTime::now());
                     connections.spawn(tokio::time::timeout(CONNECTION_TIMEOUT, reply(stream, answer.clone())));
                 }
             }
@@ -112,6 +120,11 @@ impl Lab {
     /// `/probe` answers in this way.
     pub async fn probe_answers(&self, answer: Answer) -> Result<()> {
         self.probe.on(self.probe_port, answer).await
+    }
+
+    /// When `/probe` was asked, while it was on: the VM's own count of polls.
+    pub fn probe_asked(&self) -> Vec<SystemTime> {
+        self.probe.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Connections to `/probe` are refused.

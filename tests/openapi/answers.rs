@@ -198,7 +198,7 @@ async fn everything_once(visitor: &mut Visitor) {
     for polled in POLLED
         .into_iter()
         .chain(["GET /metrics", "GET /api/keys", "GET /auth/session", "GET /api/benchmark-sse"])
-        .chain(["GET /api/streams", "GET /api/limits", "GET /api/reload"])
+        .chain(["GET /api/streams", "GET /api/limits", "GET /api/reload", "GET /api/replicas"])
     {
         assert_eq!(visitor.ask(polled, "", |it| it.bearer_auth(&admin)).await.0, 200, "{polled}");
     }

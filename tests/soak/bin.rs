@@ -6,7 +6,6 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::disallowed_methods, unreachable_pub, reason = "shared with tests")]
 
 #[path = "../faults/mod.rs"]
-#[allow(unused_imports, reason = "a soak uses a part of it")]
 mod faults;
 #[path = "../lab/mod.rs"]
 #[allow(unused_imports, reason = "a soak uses a part of it")]
@@ -16,7 +15,6 @@ mod lab;
 mod support;
 
 mod full_disk;
-mod report;
 mod strike;
 mod world;
 
@@ -25,8 +23,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use faults::say;
-use report::Report;
+use faults::{Report, say};
 use strike::Fault;
 use world::World;
 

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::faults::{SmallDisk, say};
-use crate::report::Report;
+use crate::faults::{Report, SmallDisk, say};
 use crate::support::eventually;
 use crate::world::World;
 

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::faults::{Follower, Kind, Pause, Place, Played, Target, memory};
-use crate::report::{Report, Standing};
+use crate::faults::{Follower, Kind, Pause, Place, Played, Report, Standing, Target, memory};
 use crate::support::{HaProxy, Process, Scheme, builder, eventually};
 
 /// How much is written to each log at once, bytes at most, and how often.

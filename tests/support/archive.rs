@@ -8,7 +8,7 @@ use axum::Router;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use gatewatch::api::history::Exports;
-use gatewatch::api::{self, ApiState, Health, Office};
+use gatewatch::api::{self, ApiState, Health, Office, ReplicaUp, Replicas};
 use gatewatch::config::{Config, MapEnv};
 use gatewatch::edge::auth::KeySet;
 use gatewatch::edge::{
@@ -192,7 +192,7 @@ impl Journal for Archive {
     }
 }
 
-/// Nothing is wrong with it.
+/// Nothing is wrong with it, and no other one is asked for.
 struct Well;
 
 impl Health for Well {
@@ -201,6 +201,12 @@ impl Health for Well {
     }
 
     fn not_ready(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+impl Replicas for Well {
+    fn up(&self) -> Vec<ReplicaUp> {
         Vec::new()
     }
 }
@@ -252,6 +258,7 @@ impl Reading {
             files: watch::channel(Arc::default()).1,
             metrics: Arc::new(Scrape::new(metrics.registry)),
             health: Arc::new(Well),
+            replicas: Arc::new(Well),
             default_interval: 5,
         };
         Self { archive, bare: api::router(state), keys, stop, exports: metrics.exports, edge, tasks }

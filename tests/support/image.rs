@@ -114,16 +114,27 @@ pub async fn build_on_base(tag: &str, args: &[&str], input: &[u8]) -> Result<()>
 
 /// An image that has nothing but the binary, where the compiling stage puts it.
 async fn import_binary() -> Result<()> {
+    let stripped = tempfile::NamedTempFile::new()?;
+    output("strip", ["-o".as_ref(), stripped.path().as_os_str(), program().as_os_str()]).await?;
+    import_alone(BINARY, stripped.path(), Path::new("src/target/release/gatewatch")).await
+}
+
+/// Makes the image `tag`, which has nothing but `program`, at `place`.
+pub async fn import_alone(tag: &str, program: &Path, place: &Path) -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let folder = dir.path().join("src/target/release");
-    std::fs::create_dir_all(&folder)?;
-    let (from, to) = (program(), folder.join("gatewatch"));
-    output("strip", ["-o".as_ref(), to.as_os_str(), from.as_os_str()]).await?;
-    let tar = dir.path().join("binary.tar");
-    let pack = ["-cf".as_ref(), tar.as_os_str(), "-C".as_ref(), dir.path().as_os_str(), "src".as_ref()];
+    let (root, tar) = (dir.path().join("root"), dir.path().join("image.tar"));
+    let file = root.join(place);
+    std::fs::create_dir_all(file.parent().ok_or("a file has a folder")?)?;
+    std::fs::copy(program, &file)?;
+    let pack = ["-cf".as_ref(), tar.as_os_str(), "-C".as_ref(), root.as_os_str(), ".".as_ref()];
     output("tar", pack).await?;
-    output("docker", ["import".as_ref(), tar.as_os_str(), BINARY.as_ref()]).await?;
+    output("docker", ["import".as_ref(), tar.as_os_str(), tag.as_ref()]).await?;
     Ok(())
+}
+
+/// Whether there is an image `tag`.
+pub async fn is_there(tag: &str) -> Result<bool> {
+    Ok(!images(tag).await?.is_empty())
 }
 
 /// A container, as hardened as OPERATIONS.md says, with a volume of its own; both go with the value.

@@ -19,7 +19,7 @@ pub use browser::{Browser, ENTER};
 pub use code::{functions, problem_codes, quoted, sources, tests_of, walk};
 pub use haproxy::{HaProxy, bundle};
 pub use image::{Container, Image};
-pub use nats::Nats;
+pub use nats::{Nats, nats_program};
 pub use process::{Process, Scheme, free_port, program};
 pub use prometheus::{Prometheus, SHIPPED, beside_rules, promtool};
 pub use served::{Served, gatewatch, id_of, new_key, replace};

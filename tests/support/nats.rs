@@ -30,7 +30,7 @@ struct Node {
 }
 
 /// The program, where `make install-test` puts it or on the path.
-fn program() -> Option<PathBuf> {
+pub fn nats_program() -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
     if own.is_file() { Some(own) } else { find("nats-server") }
 }
@@ -43,7 +43,7 @@ impl Nats {
 
     /// The same, with `more` lines in each one's configuration.
     pub fn start_with(nodes: usize, more: &str) -> Option<Self> {
-        if program().is_none() {
+        if nats_program().is_none() {
             skip("no nats-server: run docker/install-nats-server");
             return None;
         }
@@ -73,13 +73,16 @@ impl Nats {
             store.display()
         );
         if let Some((port, routes)) = &node.routes {
-            let cluster = format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}\n");
+            // No client learns of servers that it was not told of: one behind a test's own link stays behind it.
+            let cluster = format!(
+                "cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{routes}], no_advertise: true }}\n"
+            );
             config.push_str(&cluster);
         }
         let file = node.dir.join("nats.conf");
         fs::write(&file, config).expect("written");
         let log = fs::File::options().create(true).append(true).open(node.dir.join("log")).expect("a log file");
-        let child = Command::new(program().expect("found before"))
+        let child = Command::new(nats_program().expect("found before"))
             .arg("-c")
             .arg(file)
             .stdin(Stdio::null())
@@ -99,6 +102,12 @@ impl Nats {
             child.wait().expect("our own child");
             node.child = None;
         }
+    }
+
+    /// The process of server `i`, which runs.
+    #[allow(dead_code, reason = "benches want it")]
+    pub fn pid(&self, i: usize) -> u32 {
+        self.nodes[i].child.as_ref().map_or(0, Child::id)
     }
 
     /// Kills every server and what it kept.

@@ -34,6 +34,8 @@ pub struct Process {
     key: String,
     level: &'static str,
     sections: String,
+    /// Programs in it come before those of the path.
+    pub programs: Option<PathBuf>,
 }
 
 impl Process {
@@ -50,6 +52,13 @@ impl Process {
 
     /// A second one with the same certificate, keys and configuration, on ports of its own.
     pub async fn twin(&self) -> Self {
+        let mut twin = self.twin_with(&self.sections);
+        twin.restart().await;
+        twin
+    }
+
+    /// As [`Process::twin`] with other `sections`; it is ready to be started.
+    pub fn twin_with(&self, sections: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         fs::create_dir(dir.path().join("tls")).expect("a folder");
         let files = [&self.tls.ca, &self.tls.cert, &self.tls.key].map(|path| path.strip_prefix(self.dir.path()));
@@ -58,10 +67,17 @@ impl Process {
             // Copying keeps the mode.
             fs::copy(self.dir.path().join(file), dir.path().join(file)).expect("copied");
         }
-        Self::start_in(dir, self.level, self.scheme, &self.sections).await
+        Self::lay_out(dir, self.level, self.scheme, sections)
     }
 
     async fn start_in(dir: tempfile::TempDir, level: &'static str, scheme: Scheme, sections: &str) -> Self {
+        let mut this = Self::lay_out(dir, level, scheme, sections);
+        this.restart().await;
+        this
+    }
+
+    /// Makes all that one needs in `dir`, and does not start it.
+    pub fn lay_out(dir: tempfile::TempDir, level: &'static str, scheme: Scheme, sections: &str) -> Self {
         let tls = dev_certificate(&dir.path().join("tls")).expect("a certificate");
         let (keys, key_file) = (dir.path().join("keys.toml"), dir.path().join("key"));
         if !keys.exists() {
@@ -73,9 +89,8 @@ impl Process {
         let admin = format!("http://127.0.0.1:{admin}");
         let sections = sections.to_owned();
         let child = Command::new("true").spawn().expect("a program that does nothing");
-        let mut this = Self { child, dir, tls, port, admin, scheme, key, level, sections };
+        let this = Self { child, dir, tls, port, admin, scheme, key, level, sections, programs: None };
         this.write_config();
-        this.restart().await;
         this
     }
 
@@ -112,7 +127,11 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
-        self.child = Command::new(program())
+        let mut command = Command::new(program());
+        if let Some(programs) = &self.programs {
+            command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default()));
+        }
+        self.child = command
             .args(["serve", "--config"])
             .arg(self.dir.path().join("gatewatch.toml"))
             .stderr(Stdio::from(log))

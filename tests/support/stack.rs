@@ -1,17 +1,26 @@
 //! `docker/compose.yml` on a real engine. What a registry would give is made of Debian's packages.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::image::{self, Image};
+use super::nats::nats_program;
 use super::{Sse, builder, free_port, trusting_builder};
 use crate::lab::Result;
-use crate::lab::command::{command, finish_within};
+use crate::lab::command::{command, finish_within, output};
 
 /// How long the stack may take to come up: it waits until both gateways are healthy.
 const UP_WITHIN: Duration = Duration::from_secs(120);
 const HAPROXY: &str = "gatewatch-test-haproxy";
 const LAB_VM: &str = "gatewatch-test-lab-vm";
+/// Stands in for the image of NATS: the program that the other tests run, and nothing else.
+const NATS: &str = "gatewatch-test-nats";
+/// The gateways of the stack.
+const GATEWAYS: [&str; 3] = ["gatewatch-a", "gatewatch-b", "gatewatch-c"];
 /// Stands in for Docker's own image of HAProxy.
 const HAPROXY_DOCKERFILE: &str = "ARG BASE
 FROM ${BASE}
@@ -19,7 +28,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends haproxy && rm -
 CMD [\"haproxy\", \"-W\", \"-db\", \"-f\", \"/usr/local/etc/haproxy/haproxy.cfg\"]
 ";
 
-/// The gateways, HAProxy and the lab VM of `docker/compose.yml`; they go with the value.
+/// The gateways, NATS, HAProxy and the lab VM of `docker/compose.yml`; they go with the value.
 pub struct Stack {
     project: String,
     port: u16,
@@ -33,18 +42,28 @@ impl Stack {
     pub async fn start(_: &Image) -> Result<Self> {
         let lab_vm = image::build_on_base(LAB_VM, &["docker/lab-vm"], b"");
         let haproxy = image::build_on_base(HAPROXY, &["-"], HAPROXY_DOCKERFILE.as_bytes());
-        let (lab_vm, haproxy) = tokio::join!(lab_vm, haproxy);
+        let (lab_vm, haproxy, nats) = tokio::join!(lab_vm, haproxy, nats());
         lab_vm.and(haproxy)?;
+        let nats = nats?;
         let dir = tempfile::tempdir()?;
         let project = format!("gwstack-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let mut this = Self { project, port: free_port(), ca: Vec::new(), key: String::new(), dir };
         let gateway = image::IMAGE;
+        let of = |services: &[&str], image: &str| -> String {
+            services.iter().map(|service| format!("  {service}: {{image: {image}}}\n")).collect()
+        };
         let stand_ins = format!(
-            "services:\n  prepare: {{image: {gateway}}}\n  gatewatch-a: {{image: {gateway}}}\n  gatewatch-b: {{image: {gateway}}}\n\
-             \x20 haproxy: {{image: {HAPROXY}, user: \"99:99\"}}\n  lab-vm: {{image: {LAB_VM}}}\n"
+            "services:\n{}{}{}{}  haproxy: {{image: {HAPROXY}, user: \"99:99\"}}\n",
+            of(&["prepare"], gateway),
+            of(&GATEWAYS, gateway),
+            of(&["nats-a", "nats-b", "nats-c"], &nats),
+            of(&["lab-vm"], LAB_VM),
         );
         fs::write(this.dir.path().join("stand-ins.yml"), stand_ins)?;
-        this.compose(&["up", "--detach", "--no-build", "haproxy", "lab-vm"]).await?;
+        let parts = ["nats-a", "nats-b", "nats-c", "haproxy", "lab-vm"];
+        if let Err(why) = this.compose(&[&["up", "--detach", "--no-build"], &parts[..]].concat()).await {
+            return Err(format!("{why}\n{}", this.log().await).into());
+        }
         this.key = this.exec("gatewatch-a", &["cat", "/shared/admin.key"]).await?.trim().to_owned();
         this.ca = this.exec("gatewatch-a", &["cat", "/shared/tls/dev-ca.pem"]).await?.into_bytes();
         Ok(this)
@@ -67,15 +86,15 @@ impl Stack {
         self.compose(&[&["exec", "-T", service], args].concat()).await
     }
 
-    /// Which of the two gateways calls itself `replica`: its host name, which is a short container id, and its process id.
+    /// Which of the gateways calls itself `replica`: its host name, which is a short container id, and its process id.
     pub async fn service_of(&self, replica: &str) -> &'static str {
-        for service in ["gatewatch-a", "gatewatch-b"] {
+        for service in GATEWAYS {
             let id = self.compose(&["ps", "-q", service]).await.unwrap_or_else(|why| panic!("{why}"));
             if replica.starts_with(&id[..12]) {
                 return service;
             }
         }
-        panic!("{replica} is neither of the two");
+        panic!("{replica} is none of them");
     }
 
     /// What the parts said.
@@ -90,10 +109,30 @@ impl Stack {
         client.build().expect("a client").get(url).bearer_auth(&self.key).send().await.ok()
     }
 
-    /// A stream through HAProxy.
-    pub async fn stream(&self) -> Sse {
-        Sse::new(self.get("/api/benchmark-sse?interval=1").await.expect("an answer"))
+    /// A stream through HAProxy, which goes on behind the event `last`.
+    pub async fn stream(&self, last: Option<&str>) -> Sse {
+        let last = last.map(|id| format!("&lastEventId={id}")).unwrap_or_default();
+        Sse::new(self.get(&format!("/api/benchmark-sse?interval=1{last}")).await.expect("an answer"))
     }
+
+    /// Which VMs are polled, each by the gateway that polls it: its name for others.
+    pub async fn polled(&self) -> Option<BTreeMap<String, String>> {
+        let told: Value = self.get("/api/replicas").await?.json().await.ok()?;
+        let rows = told["replicas"].as_array()?.iter();
+        let each = rows.flat_map(|row| row["polls"].as_array().into_iter().flatten().map(|vm| (vm, &row["replica"])));
+        each.map(|(vm, by)| Some((vm.as_str()?.to_owned(), by.as_str()?.to_owned()))).collect()
+    }
+}
+
+/// Makes the stand-in for NATS, unless there is one of this version, and gives its name.
+async fn nats() -> Result<String> {
+    let program = nats_program().ok_or("no nats-server: run docker/install-nats-server")?;
+    let version = output(&program.display().to_string(), ["--version"]).await?;
+    let tag = format!("{NATS}:{}", version.trim().rsplit('v').next().unwrap_or("none"));
+    if !image::is_there(&tag).await? {
+        image::import_alone(&tag, &program, Path::new("usr/local/bin/nats-server")).await?;
+    }
+    Ok(tag)
 }
 
 impl Drop for Stack {

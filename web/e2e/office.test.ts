@@ -21,6 +21,10 @@ it('shows administrators who watches, and revokes a key from there', async () =>
   await state(screen, 'live');
   expect(await screen.getByRole('link', { name: 'Admin' }).count(), 'it is not for everybody').toBe(0);
   await page.waitForSelector(`[data-table="streams"] tr:has-text("${id}")`);
+  const itself = page.locator('[data-table="replicas"] tbody tr');
+  expect(await itself.count(), 'it is alone').toBe(1);
+  await eventually('both of them', async () => (await itself.locator('td').nth(1).textContent()) === '2');
+  expect(await itself.locator('td').first().textContent()).toBe('demo-1, demo-2');
   await picture(page, 'admin');
 
   await page.locator(`[data-key="${id}"] button`).click();
@@ -33,6 +37,29 @@ it('shows administrators who watches, and revokes a key from there', async () =>
   await state(page, 'live');
   expect([...admin.faults(), ...guest.faults()]).toEqual([]);
   await Promise.all([admin.close(), guest.close()]);
+  await gateway.stop();
+});
+
+it('says who polls a VM where there are several replicas, and nothing of it where there is one', async () => {
+  const gateway = await Gateway.demo('--vms', '2');
+  const visitor = await Visitor.new();
+  const page = await visitor.signedIn(gateway, '#/');
+  await page.waitForSelector('[data-vm="demo-2"]');
+  await eventually('it was asked', async () => visitor.requests.some((url) => url.endsWith('/api/replicas')));
+  expect(await page.locator('[data-poller]').count()).toBe(0);
+  // What two of them would answer.
+  await page.route('**/api/replicas', async (route) => {
+    const answer = await route.fetch();
+    const { replicas } = (await answer.json()) as { replicas: object[] };
+    const other = { ...replicas[0], replica: 'gate-2', self: false, polls: ['demo-2'] };
+    await route.fulfill({ response: answer, json: { replicas: [{ ...replicas[0], replica: 'gate-1', polls: ['demo-1'] }, other] } });
+  });
+  await page.reload();
+  await page.waitForSelector('[data-vm="demo-1"] [data-poller="gate-1"]');
+  await page.waitForSelector('[data-vm="demo-2"] [data-poller="gate-2"]');
+  await picture(page, 'pollers');
+  expect(visitor.faults()).toEqual([]);
+  await visitor.close();
   await gateway.stop();
 });
 

@@ -5,6 +5,7 @@ mod docs;
 mod log;
 mod metrics;
 mod polling;
+mod replicas;
 mod stream;
 mod writing;
 
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::history::Exports;
-use super::{ApiState, FilesView, Health, LastReload, Office, RegisterVm, RevokeKey, router};
+use super::{ApiState, FilesView, Health, LastReload, Office, RegisterVm, ReplicaUp, Replicas, RevokeKey, router};
 use crate::edge::{AuthMode, Client, Credentials, EdgeSettings, EdgeState, Keys};
 use crate::event::Position;
 use crate::hub::{Hub, HubConfig, VmEntry};
@@ -43,6 +44,7 @@ struct Lab {
     hung: watch::Sender<Option<String>>,
     revocations: mpsc::Receiver<RevokeKey>,
     reloads: watch::Sender<Option<LastReload>>,
+    up: watch::Sender<Vec<ReplicaUp>>,
     /// The hub's task; it ends with the lab.
     _running: JoinSet<()>,
 }
@@ -60,6 +62,12 @@ impl Health for Said {
 
     fn not_ready(&self) -> Vec<(String, String)> {
         self.not_ready.borrow().clone()
+    }
+}
+
+impl Replicas for watch::Receiver<Vec<ReplicaUp>> {
+    fn up(&self) -> Vec<ReplicaUp> {
+        self.borrow().clone()
     }
 }
 
@@ -94,6 +102,7 @@ impl Lab {
         let (revoke, revocations) = mpsc::channel(1);
         let (reloads, reload) = watch::channel(None);
         let (not_ready, not_ready_view) = watch::channel(Vec::new());
+        let (up, up_view) = watch::channel(Vec::new());
         let (hung, hung_view) = watch::channel(None);
         let credentials = Credentials::of_keys(Arc::new(Keys::none()), &metrics);
         let edge = EdgeState::new(settings, credentials, &metrics);
@@ -115,6 +124,7 @@ impl Lab {
             files: files_view,
             metrics: Arc::new(Scrape::new(metrics.registry.clone())),
             health: Arc::new(Said { not_ready: not_ready_view, hung: hung_view }),
+            replicas: Arc::new(up_view),
             default_interval: 5,
         };
         Self {
@@ -127,6 +137,7 @@ impl Lab {
             hung,
             revocations,
             reloads,
+            up,
             _running: running,
         }
     }

@@ -13,6 +13,7 @@ use super::jwt::looks_like_token;
 use super::keys::{self, KeyFault, PREFIX};
 use super::presented::{Unfit, presented};
 use super::session::SessionFault;
+use super::ticket::{StoreAway, tickets_away};
 use crate::edge::client::OverTls;
 use crate::edge::limits::{may_try, note_failure};
 use crate::edge::record::AuthNotes;
@@ -113,7 +114,7 @@ pub(super) async fn judge_attempt(
         return Verdict::refusal(method, AuthOutcome::Throttled, problem);
     }
     let verdict = match method {
-        AuthMethod::Ticket => judge_ticket(edge, request, secret.expose(), now),
+        AuthMethod::Ticket => judge_ticket(edge, request, secret.expose(), now).await,
         method => judge_credential(edge, method, secret, now).await,
     };
     if verdict.caller.as_ref().is_err_and(|problem| problem.status() == StatusCode::UNAUTHORIZED) {
@@ -136,6 +137,7 @@ async fn judge_credential(edge: &EdgeState, method: AuthMethod, secret: &Secret,
                 KeyFault::Unknown => AuthOutcome::Unknown,
                 KeyFault::Wrong => AuthOutcome::Wrong,
                 KeyFault::Expired => AuthOutcome::Expired,
+                KeyFault::Revoked => AuthOutcome::Revoked,
             };
             let claimed = keys::parse(secret.expose()).map(Arc::from);
             Verdict { claimed, ..Verdict::invalid(method, outcome) }
@@ -179,7 +181,7 @@ fn judge_session(edge: &EdgeState, request: &Parts, cookie: &str, now: Timestamp
 }
 
 /// A ticket is looked at only where it may be used, and used up only by a page that may use it.
-fn judge_ticket(edge: &EdgeState, request: &Parts, ticket: &str, now: Timestamp) -> Verdict {
+async fn judge_ticket(edge: &EdgeState, request: &Parts, ticket: &str, now: Timestamp) -> Verdict {
     let method = AuthMethod::Ticket;
     let route = request.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
     if route != Some(edge.settings().ticket_route) || request.method != Method::GET {
@@ -188,8 +190,10 @@ fn judge_ticket(edge: &EdgeState, request: &Parts, ticket: &str, now: Timestamp)
     if !origin::known_page(request, OverTls::of(&request.extensions, edge), &edge.origins()) {
         return Verdict::cross_site(method);
     }
-    let Some(issued) = edge.tickets().redeem(ticket, now) else {
-        return Verdict::invalid(method, AuthOutcome::Unknown);
+    let issued = match edge.tickets().redeem(ticket, now).await {
+        Ok(Some(issued)) => issued,
+        Ok(None) => return Verdict::invalid(method, AuthOutcome::Unknown),
+        Err(StoreAway) => return Verdict::refusal(method, AuthOutcome::Unavailable, tickets_away()),
     };
     match edge.renewed(&issued, now) {
         Some(principal) => Verdict::caller(method, principal),

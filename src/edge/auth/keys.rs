@@ -1,6 +1,6 @@
 //! API keys: `gw_<id>_<secret>`, of which only a hash is kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
+use super::hook::Hook;
+use super::revoked::{KeyNews, Revoked, mark};
 use crate::config::KeyEntry;
 use crate::model::{Basis, Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
 
@@ -75,6 +77,8 @@ struct Kept {
     name: Arc<str>,
     /// Whom each of the two lets in; of a key with one secret both are the same.
     principals: [Arc<Principal>; 2],
+    /// What each of the two is called in a [`KeyNews`]; of a key with one secret both are the same.
+    marks: [Box<str>; 2],
     /// Whole seconds since the epoch; 0: not since the process started. It outlives a replacement of the set.
     last_used: Arc<AtomicU64>,
 }
@@ -121,7 +125,11 @@ impl KeySet {
                     [Arc::clone(&one), one]
                 }
             };
-            let kept = Kept { sha256, name: entry.name.into(), principals, last_used: Arc::default() };
+            let marks = match sha256 {
+                [one, NO_HASH] => [mark(&entry.id, &one), mark(&entry.id, &one)],
+                [new, old] => [mark(&entry.id, &new), mark(&entry.id, &old)],
+            };
+            let kept = Kept { sha256, name: entry.name.into(), principals, marks, last_used: Arc::default() };
             if keys.insert(entry.id.clone(), kept).is_some() {
                 return Err(KeysError::Twice(entry.id));
             }
@@ -132,6 +140,11 @@ impl KeySet {
     /// No key at all, said on purpose: by a keys file that says so, or without one.
     pub fn none() -> Self {
         Self(HashMap::new())
+    }
+
+    /// Its keys and secrets, as a [`KeyNews`] calls them.
+    fn marks(&self) -> BTreeSet<&str> {
+        self.0.iter().flat_map(|(id, kept)| [id.as_str(), &kept.marks[0], &kept.marks[1]]).collect()
     }
 
     /// What is other in it than in `before`, by ids in their order.
@@ -202,19 +215,25 @@ pub enum KeyFault {
     Wrong,
     /// It was valid once.
     Expired,
+    /// Another process revoked it.
+    Revoked,
 }
 
 /// The keys in force. They are replaced whole, without a lock in the way of a request.
 #[derive(Debug)]
 pub struct Keys {
     set: ArcSwap<KeySet>,
+    /// What is not taken although it may be in the set, as a [`KeyNews`] calls it.
+    revoked: Revoked,
     version: watch::Sender<u64>,
+    news: Hook<KeyNews>,
 }
 
 impl Keys {
     /// With `set` in force.
     pub fn new(set: KeySet) -> Self {
-        Self { set: ArcSwap::from_pointee(set), version: watch::Sender::new(0) }
+        let (set, version) = (ArcSwap::from_pointee(set), watch::Sender::new(0));
+        Self { set, revoked: Revoked::default(), version, news: Hook::default() }
     }
 
     /// With no key at all, for [`super::super::AuthMode::Open`].
@@ -232,9 +251,45 @@ impl Keys {
             }
         }
         let changes = set.changes(&before);
-        self.set.store(Arc::new(set));
+        let set = Arc::new(set);
+        self.set.store(Arc::clone(&set));
         self.version.send_modify(|version| *version += 1);
+        self.news.tell(|| {
+            let news = self.revoked.news(&set.marks(), &before.marks());
+            // Known at once, so that one that comes back soon is known to have gone.
+            self.revoke(news.gone.iter().map(|what| (what.clone(), true)));
+            news
+        });
         changes
+    }
+
+    /// Tells `told` of each replacement what it means for others.
+    pub fn on_news(&self, told: impl Fn(KeyNews) + Send + Sync + 'static) {
+        self.news.set(told);
+    }
+
+    /// Refuses from now on what `revoked` names, as a [`KeyNews`] does, or (`false`) takes it again if it is in the set.
+    /// Whether that makes a difference.
+    pub fn revoke(&self, revoked: impl IntoIterator<Item = (Box<str>, bool)>) -> bool {
+        let news = self.revoked.take(revoked);
+        if news {
+            self.version.send_modify(|version| *version += 1);
+        }
+        news
+    }
+
+    /// Keys of the set of which something was revoked elsewhere, in the order of ids.
+    pub fn refused(&self) -> Vec<String> {
+        let set = self.set.load();
+        let refused = |(_, kept): &(&String, &Kept)| (0..2).any(|secret| self.is_revoked(kept, secret));
+        let mut ids: Vec<String> = set.0.iter().filter(refused).map(|(id, _)| id.clone()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Whether the secret at `secret` of `kept` was revoked elsewhere, by itself or with its key.
+    fn is_revoked(&self, kept: &Kept, secret: usize) -> bool {
+        self.revoked.has(&kept.principals[secret].name, &kept.marks[secret])
     }
 
     /// Every key in force, in the order of ids.
@@ -249,7 +304,8 @@ impl Keys {
             last_used: Some(kept.last_used.load(Ordering::Relaxed)).filter(|at| *at > 0).map(|at| Timestamp(at as f64)),
             rotating: kept.sha256[1] != NO_HASH,
         };
-        let mut keys: Vec<KeyInfo> = set.0.values().map(info).collect();
+        let in_force = |kept: &&Kept| (0..2).any(|secret| !self.is_revoked(kept, secret));
+        let mut keys: Vec<KeyInfo> = set.0.values().filter(in_force).map(info).collect();
         keys.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         keys
     }
@@ -274,9 +330,13 @@ impl Keys {
         if !same {
             return Err(KeyFault::Wrong);
         }
-        let principal = &kept.principals[usize::from(!bool::from(is_new))];
+        let secret = usize::from(!bool::from(is_new));
+        let principal = &kept.principals[secret];
         if expired(principal, now) {
             return Err(KeyFault::Expired);
+        }
+        if self.is_revoked(kept, secret) {
+            return Err(KeyFault::Revoked);
         }
         used(&kept.last_used, now);
         Ok(Arc::clone(principal))
@@ -285,16 +345,20 @@ impl Keys {
     /// The principal of the key `id`, if it is in force at `now`.
     pub fn principal(&self, id: &str, now: Timestamp) -> Option<Arc<Principal>> {
         let set = self.set.load();
-        set.0.get(id).map(|kept| Arc::clone(&kept.principals[0])).filter(|principal| !expired(principal, now))
+        let kept = set.0.get(id)?;
+        let secret = (0..2).find(|secret| !self.is_revoked(kept, *secret))?;
+        Some(Arc::clone(&kept.principals[secret])).filter(|principal| !expired(principal, now))
     }
 
     /// What `principal`, let in earlier, is at `now`: with the grants that the key behind it has by then, and never longer
     /// than either of them; `None` if it is no more, or no more by the secret that let it in.
     pub fn renewed(&self, principal: &Principal, now: Timestamp) -> Option<Arc<Principal>> {
         let set = self.set.load();
-        let mut by_secret = set.0.get(&*principal.name)?.principals.iter();
-        let key = by_secret.find(|key| key.basis.key_secret == principal.basis.key_secret)?;
-        if expired(key, now) {
+        let kept = set.0.get(&*principal.name)?;
+        let mut by_secret = kept.principals.iter();
+        let secret = by_secret.position(|key| key.basis.key_secret == principal.basis.key_secret)?;
+        let key = &kept.principals[secret];
+        if expired(key, now) || self.is_revoked(kept, secret) {
             return None;
         }
         let key = Arc::clone(key);

@@ -19,7 +19,7 @@ use super::login;
 use super::presented::presented;
 use super::require::{Caller, require};
 use super::session::{BeginFault, NewSession, cookie_name};
-use super::ticket;
+use super::ticket::{self, TicketFault};
 use crate::edge::audit::Act;
 use crate::edge::client::OverTls;
 use crate::edge::limits::{may_try, note_failure};
@@ -295,12 +295,13 @@ async fn new_ticket(
     }
     let scopes: Scopes = scopes.into_iter().collect();
     let now = Timestamp::from(SystemTime::now());
-    match edge.tickets().issue(&principal, scopes, &VmGrant::from_globs(vms), now) {
+    match edge.tickets().issue(&principal, scopes, &VmGrant::from_globs(vms), now).await {
         Ok(ticket) => {
             acted(notes.as_deref(), Act::Ticket);
             (StatusCode::CREATED, Json(NewTicket { ticket: ticket.expose(), expires_in: ticket::TTL })).into_response()
         }
-        Err(ticket::TooManyTickets) => {
+        Err(TicketFault::Away) => ticket::tickets_away().into_response(),
+        Err(TicketFault::TooMany) => {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tickets", "Too many tickets wait for their use")
                 .header(http::header::RETRY_AFTER, HeaderValue::from(ticket::TTL as u64))
                 .into_response()

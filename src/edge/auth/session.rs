@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use super::hook::Hook;
 use super::keys::random_text;
 use crate::model::{Basis, Principal, PrincipalKind, Scope, Scopes, Secret, Timestamp, VmGrant};
 
@@ -157,6 +158,15 @@ pub enum SessionFault {
     Revoked,
 }
 
+/// A session that was logged out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedOut {
+    /// Its id: 8 hex digits and 22 of base62. It opens nothing.
+    pub id: Box<str>,
+    /// When it would have ended, in whole seconds since the epoch.
+    pub until: u64,
+}
+
 /// Makes and reads sessions.
 #[derive(Debug)]
 pub struct SessionStore {
@@ -168,6 +178,7 @@ pub struct SessionStore {
     ended: Mutex<HashMap<Box<str>, u64>>,
     /// Changes with every session that ends before its time.
     changed: watch::Sender<u64>,
+    logouts: Hook<LoggedOut>,
 }
 
 impl SessionStore {
@@ -179,7 +190,14 @@ impl SessionStore {
         // Time is our argument, not the library's.
         rules.validate_exp = false;
         let secrets = ArcSwap::from_pointee(secrets);
-        Self { secrets, rules, ttl, ended: Mutex::default(), changed: watch::Sender::default() }
+        Self {
+            secrets,
+            rules,
+            ttl,
+            ended: Mutex::default(),
+            changed: watch::Sender::default(),
+            logouts: Hook::default(),
+        }
     }
 
     /// Puts other secrets in force. Sessions signed with one that is not among them end.
@@ -257,18 +275,31 @@ impl SessionStore {
     /// Ends the session of `cookie`, if it is one.
     pub fn log_out(&self, cookie: &str, now: Timestamp) {
         let Some(claims) = self.read(cookie) else { return };
+        let gone = LoggedOut { id: claims.sid.into(), until: claims.exp };
+        self.end([gone.clone()], now);
+        self.logouts.tell(|| gone);
+    }
+
+    /// Tells `told` of every session that is logged out here.
+    pub fn on_logout(&self, told: impl Fn(LoggedOut) + Send + Sync + 'static) {
+        self.logouts.set(told);
+    }
+
+    /// Ends sessions that were logged out, here or elsewhere.
+    pub fn end(&self, gone: impl IntoIterator<Item = LoggedOut>, now: Timestamp) {
         let mut ended = self.ended();
         if ended.len() >= MAX_ENDED {
             ended.retain(|_, until| *until as f64 > now.0);
         }
-        if ended.len() >= MAX_ENDED
-            && let Some(first) = ended.iter().min_by_key(|(_, until)| **until).map(|(sid, _)| sid.clone())
-        {
-            ended.remove(&first);
+        let mut news = false;
+        for LoggedOut { id, until } in gone {
+            make_room(&mut ended, &id);
+            news |= ended.insert(id, until).is_none();
         }
-        ended.insert(claims.sid.into(), claims.exp);
         drop(ended);
-        self.changed.send_modify(|version| *version += 1);
+        if news {
+            self.changed.send_modify(|version| *version += 1);
+        }
     }
 
     fn read(&self, cookie: &str) -> Option<Claims> {
@@ -283,6 +314,16 @@ impl SessionStore {
     fn ended(&self) -> MutexGuard<'_, HashMap<Box<str>, u64>> {
         // Every change is one insert or remove: a panic cannot leave it half done.
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room for `sid`, if it is not there: what would end first goes.
+fn make_room(ended: &mut HashMap<Box<str>, u64>, sid: &str) {
+    if ended.len() >= MAX_ENDED
+        && !ended.contains_key(sid)
+        && let Some(first) = ended.iter().min_by_key(|(_, until)| **until).map(|(sid, _)| sid.clone())
+    {
+        ended.remove(&first);
     }
 }
 

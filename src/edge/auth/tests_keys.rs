@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::keys::new_secret;
-use super::{KeyChanges, KeyFault, KeySet, Keys, KeysError, new_key};
+use super::{KeyChanges, KeyFault, KeyNews, KeySet, Keys, KeysError, new_key};
 use crate::config::KeyEntry;
 use crate::model::{Scope, Timestamp, VmGrant, VmName};
 
@@ -135,4 +135,62 @@ proptest! {
         let (_, entry) = new_key("ci", [], VmGrant::all(), None);
         prop_assert!(Keys::new(KeySet::new([entry]).unwrap()).verify(&text, NOW).is_err());
     }
+}
+
+#[test]
+fn what_another_process_revoked_is_refused_by_secret_or_with_its_key_until_it_is_taken_back() {
+    let (old, mut entry) = new_key("ci", [Scope::EventsRead], VmGrant::all(), None);
+    let (new, sha256) = new_secret(&entry.id);
+    entry.sha256.insert(0, sha256);
+    let (id, keys) = (entry.id.clone(), Keys::new(KeySet::new([entry.clone()]).unwrap()));
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let by = keys.verify(old.expose(), NOW).unwrap();
+
+    // The process that takes the old secret out says how it is called.
+    let teller = Keys::new(KeySet::new([entry.clone()]).unwrap());
+    let hears = std::sync::Arc::clone(&told);
+    teller.on_news(move |news| hears.lock().unwrap().push(news));
+    let only_new = KeyEntry { sha256: vec![sha256], ..entry.clone() };
+    teller.replace(KeySet::new([only_new.clone()]).unwrap());
+    let mark = told.lock().unwrap()[0].gone[0].clone();
+    assert_eq!(told.lock().unwrap()[0], KeyNews { gone: vec![mark.clone()], back: vec![] });
+    assert!(mark.starts_with(&format!("{id}.")) && mark.len() == id.len() + 17, "{mark}");
+
+    let changes = keys.changes();
+    assert!(keys.revoke([(mark.clone(), true)]) && changes.has_changed().unwrap());
+    assert!(!keys.revoke([(mark.clone(), true)]), "that is known");
+    assert_eq!(keys.verify(old.expose(), NOW).unwrap_err(), KeyFault::Revoked);
+    assert_eq!(keys.renewed(&by, NOW), None);
+    assert!(keys.verify(new.expose(), NOW).is_ok() && keys.principal(&id, NOW).is_some());
+    assert_eq!((keys.list().len(), keys.refused()), (1, vec![id.clone()]));
+
+    assert!(keys.revoke([(id.as_str().into(), true)]));
+    assert_eq!(keys.verify(new.expose(), NOW).unwrap_err(), KeyFault::Revoked);
+    assert!(keys.list().is_empty() && keys.principal(&id, NOW).is_none());
+    assert!(keys.revoke([(id.as_str().into(), false), (mark, false)]));
+    assert!(keys.verify(old.expose(), NOW).is_ok() && keys.verify(new.expose(), NOW).is_ok());
+    assert!(keys.refused().is_empty());
+}
+
+#[test]
+fn a_key_that_goes_is_told_with_its_secrets_and_one_that_comes_back_only_if_it_was_revoked() {
+    let (_, entry) = new_key("ci", [Scope::EventsRead], VmGrant::all(), None);
+    let (_, other) = new_key("other", [Scope::Admin], VmGrant::all(), None);
+    let (both, one) = ([entry.clone(), other.clone()], [other]);
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keys = Keys::new(KeySet::new(one.clone()).unwrap());
+    let hears = std::sync::Arc::clone(&told);
+    keys.on_news(move |news| hears.lock().unwrap().push(news));
+    let news = || told.lock().unwrap().pop().unwrap();
+    keys.replace(KeySet::new(both.clone()).unwrap());
+    assert_eq!(news(), KeyNews::default(), "it is new");
+    keys.replace(KeySet::new(one).unwrap());
+    let gone = news().gone;
+    assert_eq!((gone.len(), &*gone[0]), (2, entry.id.as_str()));
+    assert!(!keys.revoke([(gone[0].clone(), true)]), "that is known");
+    keys.replace(KeySet::new(both).unwrap());
+    assert_eq!(news(), KeyNews { gone: vec![], back: gone.clone() }, "put back on purpose");
+    assert_eq!(keys.refused(), [entry.id], "until the others have heard it too");
+    assert!(keys.revoke(gone.into_iter().map(|mark| (mark, false))));
+    assert!(keys.refused().is_empty());
 }

@@ -142,6 +142,29 @@ fn what_is_remembered_of_logouts_is_bounded() {
     assert!(store.ended().len() < MAX_ENDED, "what is over is forgotten first");
 }
 
+#[test]
+fn a_logout_is_told_to_others_and_theirs_ends_the_session_here() {
+    let secret = "s".repeat(32);
+    let store = || SessionStore::new(SessionSecrets::from_lines(&secret).unwrap(), TTL);
+    let (here, there) = (store(), store());
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hears = std::sync::Arc::clone(&told);
+    here.on_logout(move |gone| hears.lock().unwrap().push(gone));
+    let cookie = here.begin(&key(None).0, NOW).unwrap().cookie;
+    here.log_out("no session", NOW);
+    here.log_out(cookie.expose(), NOW);
+    let gone = told.lock().unwrap().clone();
+    assert_eq!(gone.len(), 1);
+    assert!(there.principal(cookie.expose(), NOW).is_ok());
+    let mut changes = there.changes();
+    there.end(gone.clone(), NOW);
+    assert_eq!(there.principal(cookie.expose(), NOW).unwrap_err(), SessionFault::Revoked);
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    there.end(gone, NOW);
+    assert!(!changes.has_changed().unwrap(), "that is known");
+}
+
 proptest! {
     #[test]
     fn no_other_text_is_a_session(text in "\\PC{0,200}|[a-zA-Z0-9_.-]{0,200}") {

@@ -7,11 +7,16 @@ use std::hash::Hash;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use super::told::{self, Policy};
 use crate::config::LimitsConfig;
 use crate::edge::Problem;
 use crate::model::ClientKey;
 use crate::telemetry::{Limit, LimitMetrics};
+
+/// Principals whose streams here others are told of: those with the most.
+const MAX_TOLD: usize = 1000;
 
 /// Seconds until it may help to ask again; a random part keeps clients from coming back as one.
 const RETRY_AFTER: RangeInclusive<u64> = 3..=10;
@@ -21,6 +26,8 @@ const RETRY_AFTER: RangeInclusive<u64> = 3..=10;
 #[derive(Debug)]
 pub struct StreamSlots {
     counts: Mutex<Counts>,
+    /// Streams of each principal at other replicas, as they last told.
+    elsewhere: ArcSwap<HashMap<Box<str>, usize>>,
     metrics: LimitMetrics,
 }
 
@@ -51,7 +58,21 @@ impl StreamSlots {
             per_principal: config.streams_per_principal,
             headers: config.rate_limit_headers,
         };
-        Self { counts: Mutex::new(counts), metrics }
+        Self { counts: Mutex::new(counts), elsewhere: ArcSwap::default(), metrics }
+    }
+
+    /// Counts from now on that principals have these streams at other replicas. They told some seconds ago: when several
+    /// replicas take streams of one principal at the same time, it may get more than it may have.
+    pub fn count_elsewhere(&self, streams: HashMap<Box<str>, usize>) {
+        self.elsewhere.store(Arc::new(streams));
+    }
+
+    /// The streams here of each principal, for other replicas to count; of more than a thousand principals those with the
+    /// most.
+    pub fn by_principal(&self) -> HashMap<Box<str>, usize> {
+        let all: Vec<(Arc<str>, usize)> =
+            self.counts().by_principal.iter().map(|(name, count)| (Arc::clone(name), *count)).collect();
+        most(all, MAX_TOLD)
     }
 
     pub(super) fn replace(&self, config: &LimitsConfig) {
@@ -72,7 +93,8 @@ impl StreamSlots {
             return Err(self.refused(Limit::StreamsPerIp, "streams-per-address", counts.per_address, counts.headers));
         }
         let of_principal = counts.by_principal.get(principal).copied().unwrap_or(0);
-        if of_principal >= counts.per_principal {
+        let elsewhere = self.elsewhere.load().get(&**principal).copied().unwrap_or(0);
+        if of_principal.saturating_add(elsewhere) >= counts.per_principal {
             let (limit, name) = (Limit::StreamsPerPrincipal, "streams-per-principal");
             return Err(self.refused(limit, name, counts.per_principal, counts.headers));
         }
@@ -100,6 +122,12 @@ impl Drop for StreamSlot {
     }
 }
 
+/// The `n` largest of `counts`; of equal ones those whose names come first.
+fn most(mut counts: Vec<(Arc<str>, usize)>, n: usize) -> HashMap<Box<str>, usize> {
+    counts.sort_unstable_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.cmp(b)));
+    counts.into_iter().take(n).map(|(name, count)| (Box::from(&*name), count)).collect()
+}
+
 /// One less; none left, none kept.
 fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     if let Entry::Occupied(mut entry) = counts.entry(key) {
@@ -115,7 +143,7 @@ fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
 mod tests {
     use std::sync::Arc;
 
-    use super::StreamSlots;
+    use super::{StreamSlots, most};
     use crate::edge::EdgeSettings;
     use crate::model::ClientKey;
     use crate::telemetry::{Limit, Metrics};
@@ -147,6 +175,31 @@ mod tests {
         let _fifth = slots.enter(here, &ann).expect("freed");
         for (limit, hits) in [(Limit::StreamsPerIp, 1), (Limit::StreamsPerPrincipal, 1)] {
             assert_eq!(metrics.limits.hits.of(limit).get(), hits, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn g48_streams_at_other_replicas_count_for_a_principal_as_they_last_told() {
+        let (slots, _) = slots(100, 3);
+        let ann: Arc<str> = "ann".into();
+        let here = key("192.0.2.1");
+        let _first = slots.enter(here, &ann).expect("free");
+        slots.count_elsewhere([("ann".into(), 2), ("bob".into(), usize::MAX)].into());
+        assert!(slots.enter(here, &ann).is_err(), "one here and two elsewhere");
+        assert!(slots.enter(here, &"bob".into()).is_err());
+        let _other = slots.enter(here, &"eve".into()).expect("free");
+        slots.count_elsewhere([("ann".into(), 1)].into());
+        let _second = slots.enter(here, &ann).expect("free");
+        assert_eq!(slots.by_principal(), [("ann".into(), 2), ("eve".into(), 1)].into());
+    }
+
+    #[test]
+    fn others_are_told_of_the_principals_with_the_most_streams() {
+        let counts = || [("a", 1), ("b", 3), ("c", 1), ("d", 2)].map(|(name, n)| (name.into(), n)).to_vec();
+        for (n, names) in [(0, ""), (1, "b"), (3, "abd"), (9, "abcd")] {
+            let told = most(counts(), n);
+            assert_eq!(told.len(), names.len());
+            assert!(names.chars().all(|name| told.contains_key(name.to_string().as_str())), "{told:?}");
         }
     }
 

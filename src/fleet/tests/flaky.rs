@@ -23,6 +23,8 @@ pub(super) enum Mood {
     Refuses { after: usize },
     /// So many are taken, those behind them too, but the answer is lost.
     Mumbles { after: usize },
+    /// So many are taken, the next one is refused since another replica committed, and those behind it are taken.
+    Supersedes { after: usize },
     /// No answer ever comes.
     Hangs,
 }
@@ -72,7 +74,7 @@ impl Flaky {
             Mood::Works => (true, true),
             Mood::Refuses { after: 0 } | Mood::Hangs => (false, false),
             Mood::Mumbles { after: 0 } => (true, false),
-            Mood::Refuses { after } | Mood::Mumbles { after } => {
+            Mood::Refuses { after } | Mood::Mumbles { after } | Mood::Supersedes { after } => {
                 *after -= 1;
                 (true, true)
             }
@@ -103,6 +105,10 @@ impl Journal for Flaky {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, JournalError>> {
         if self.lock().mood == Mood::Hangs {
             return pending().boxed();
+        }
+        if self.lock().mood == (Mood::Supersedes { after: 0 }) {
+            self.lock().mood = Mood::Works;
+            return ready(Err(JournalError::Superseded)).boxed();
         }
         let (taken, told) = self.next();
         async move {

@@ -1,6 +1,7 @@
 //! Pollers and recorders on a journal that fails as told.
 
 mod flaky;
+mod leases;
 mod outage;
 mod pulse;
 mod restart;
@@ -66,6 +67,10 @@ struct Lab {
 
 impl Lab {
     fn new(journal: &Arc<Flaky>) -> Self {
+        Self::with(journal, Leases::alone())
+    }
+
+    fn with(journal: &Arc<Flaky>, leases: Leases) -> Self {
         let (live, bus) = live_bus();
         let (demand, wishes) = watch::channel(Arc::default());
         let dir = tempfile::tempdir().expect("a folder");
@@ -76,7 +81,7 @@ impl Lab {
         let shared = Shared {
             journal: Arc::clone(journal) as Arc<dyn Journal>,
             live,
-            leases: Leases::alone(),
+            leases,
             demand: wishes,
             metrics: metrics.clone(),
             idle_interval: Duration::from_secs(30),

@@ -20,18 +20,28 @@ impl Engine {
     /// # Errors
     /// If it cannot be reached, or somebody made or changed it otherwise.
     pub async fn bucket(&self, what: &str, max_age: Duration) -> Result<Store, EngineError> {
+        self.bucket_of(what, max_age, None).await
+    }
+
+    /// The same, with `most` entries at most: of more the oldest go.
+    ///
+    /// # Errors
+    /// As [`Engine::bucket`].
+    pub async fn bucket_of(&self, what: &str, max_age: Duration, most: Option<i64>) -> Result<Store, EngineError> {
         let end = Instant::now() + REACHED_WITHIN;
         loop {
-            match self.try_bucket(what, max_age).await {
+            match self.try_bucket(what, max_age, most).await {
                 Err(EngineError::Away(_)) if Instant::now() < end => sleep(AGAIN_AFTER).await,
                 done => return done,
             }
         }
     }
 
-    async fn try_bucket(&self, what: &str, max_age: Duration) -> Result<Store, EngineError> {
+    async fn try_bucket(&self, what: &str, max_age: Duration, most: Option<i64>) -> Result<Store, EngineError> {
         let name = self.names().bucket(what);
-        settle(self.context(), wanted(&name, max_age, self.replicas())).await?;
+        let wanted = StreamConfig { max_messages: most.unwrap_or(-1), ..wanted(&name, max_age, self.replicas()) };
+        let discard = if most.is_some() { DiscardPolicy::Old } else { DiscardPolicy::New };
+        settle(self.context(), StreamConfig { discard, ..wanted }).await?;
         self.context().get_key_value(name).await.map_err(|error| EngineError::Away(error.to_string()))
     }
 }

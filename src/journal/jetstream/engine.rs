@@ -13,8 +13,9 @@ use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::credentials;
 use super::names::{Names, Topic};
-use crate::config::{NatsConfig, NatsCredentials};
+use crate::config::NatsConfig;
 use crate::journal::JournalError;
 use crate::model::Secret;
 
@@ -199,15 +200,7 @@ async fn connect(config: &NatsConfig, name: &str, told: watch::Sender<bool>) -> 
     if let Some(files) = &config.certificate {
         options = options.add_client_certificate(files.cert.clone(), files.key.clone());
     }
-    options = match &config.credentials {
-        None => options,
-        Some(NatsCredentials::Nkey(seed)) => options.nkey(seed.expose().to_owned()),
-        Some(NatsCredentials::Token(token)) => options.token(token.expose().to_owned()),
-        Some(NatsCredentials::File(path)) => {
-            let read = options.credentials_file(path).await;
-            read.map_err(|error| EngineError::File(format!("{}: {error}", path.display())))?
-        }
-    };
+    options = credentials::shown(options, config).await?;
     let servers: Vec<&str> = config.servers.iter().map(Secret::expose).collect();
     options.connect(servers.as_slice()).await.map_err(|error| match error.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {

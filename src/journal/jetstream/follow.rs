@@ -65,8 +65,8 @@ pub struct Follower {
     pub(super) purged_at: Option<Instant>,
     /// Up to where each VM's commits were removed from the stream.
     pub(super) purged: HashMap<VmId, u64>,
-    /// What was applied at the last look.
-    pub(super) looked: u64,
+    /// What was applied at the last look at the present consumer.
+    pub(super) looked: Option<u64>,
 }
 
 type Messages = futures_util::stream::ReadyChunks<Ordered>;
@@ -103,6 +103,8 @@ impl Follower {
     /// Follows until `stop` from where the mirror stands, which is the end of the stream or near it.
     async fn follow(&mut self, stop: &CancellationToken) -> Result<(), Halt> {
         let (_, mut messages) = self.messages().await?;
+        // One that was just made had no time to bring anything.
+        self.looked = None;
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -248,8 +250,8 @@ impl Follower {
         if last < applied {
             return Err(Halt::Lost(format!("the stream was restored: it stands at {last}, and was at {applied}")));
         }
-        let silent = last > applied && applied == self.looked;
-        self.looked = applied;
+        let silent = last > applied && self.looked == Some(applied);
+        self.looked = Some(applied);
         self.shared.announce(last);
         if silent {
             return Err(Halt::Away(away("the stream goes on, but nothing of it comes")));

@@ -6,6 +6,7 @@
 
 mod append;
 mod bucket;
+mod credentials;
 mod engine;
 mod entry;
 mod follow;
@@ -112,7 +113,7 @@ impl JetstreamJournal {
             pruned: None,
             purged_at: Some(Instant::now()),
             purged: HashMap::new(),
-            looked: 0,
+            looked: None,
         };
         match follower.catch_up().await {
             Ok(()) => {}

@@ -117,6 +117,8 @@ label_set! {
         CrossSite = "cross_site",
         /// Not looked at: its address showed too many that were refused.
         Throttled = "throttled",
+        /// Nobody could say whether it is valid.
+        Unavailable = "unavailable",
     }
 }
 

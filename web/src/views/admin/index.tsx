@@ -2,12 +2,14 @@
 
 import { useEffect, useState } from 'preact/hooks';
 
+import type { Replicas } from '../../model/replicas';
 import { gatewayNow } from '../../store/clock';
 import { ask, Refused, useAsked, type Asked } from '../../ui/fetch';
 import { duration, NONE, number, some, time } from '../../ui/format';
 import { line } from '../../ui/harmless';
 import { Age, Empty } from '../../ui/parts';
 import { Doubt, NotThere } from '../runs/refused';
+import { ReplicaTable } from './replicas';
 import type { KeyRow, Limits, Reload, Streams, StreamRow } from './types';
 
 /** How often the lists are asked for, milliseconds, while somebody looks. */
@@ -30,6 +32,7 @@ export function AdminView() {
   return (
     <>
       <h1 class="visually-hidden">Administration</h1>
+      <ReplicaTable asked={useAsked<Replicas>('/api/replicas', round)} again={again} />
       <StreamTable asked={useAsked<Streams>('/api/streams?limit=200', round)} again={again} />
       <KeyTable asked={useAsked<KeyRow[]>('/api/keys', round)} again={again} />
       <LimitTable asked={useAsked<Limits>('/api/limits', round)} again={again} />
@@ -51,7 +54,8 @@ function StreamTable({ asked, again }: Part<Streams>) {
       <Doubt asked={asked} />
       <div class="tools">
         <h2 id="streams-title">Live streams</h2>
-        <span class="hint">{total > streams.length ? `${streams.length} of ${some(total, 'stream')}` : some(total, 'stream')}</span>
+        <span class="hint">{total > streams.length && `${streams.length} of `}
+          {some(total, 'stream')} at this replica</span>
       </div>
       {streams.length === 0 ? (
         <Empty>Nobody watches.</Empty>

@@ -12,8 +12,8 @@ import { line } from '../../ui/harmless';
 import { Age, Bar, StageBadge, Troubles } from '../../ui/parts';
 import { Sparkline } from './sparkline';
 
-/** Drawn anew only when its own VM changed. */
-export const Card = memo(function Card({ vm }: { vm: Vm }) {
+/** Drawn anew only when its own VM changed. `poller` is the replica that polls it, where there are several. */
+export const Card = memo(function Card({ vm, poller }: { vm: Vm; poller: string | undefined }) {
   const status = vm.status;
   const stage = status?.stage;
   const run = currentRun(vm);
@@ -38,6 +38,11 @@ export const Card = memo(function Card({ vm }: { vm: Vm }) {
           {status?.stale ? 'old report, ' : 'report '}
           <Age since={status?.answered_at ?? status?.reported_at} behind=" ago" />
         </span>
+        {poller !== undefined && (
+          <span class="poller" data-poller={poller}>
+            polled by <bdi>{line(poller)}</bdi>
+          </span>
+        )}
       </footer>
     </article>
   );

@@ -9,6 +9,7 @@ import { usePage } from '../../store/store';
 import { some } from '../../ui/format';
 import { Empty, Said } from '../../ui/parts';
 import { Card } from './card';
+import { usePollers } from './pollers';
 
 const vmsOf = (page: Page) => page.fleet.vms;
 const beyondOf = (page: Page) => page.fleet.beyond;
@@ -29,6 +30,7 @@ export function FleetView() {
   const vms = usePage(vmsOf);
   const beyond = usePage(beyondOf);
   const heard = usePage(heardOf);
+  const by = usePollers(heard);
   const [filter, setFilter] = useState(kept);
   const change = (part: Partial<Filter>) => setFilter({ ...filter, ...part });
   useEffect(() => sessionStorage.setItem(KEPT, JSON.stringify(filter)), [filter]);
@@ -44,7 +46,7 @@ export function FleetView() {
       {all.length > 0 && shown.length === 0 && <Empty>No VM matches.</Empty>}
       <div class="cards">
         {shown.map((vm) => (
-          <Card key={vm.name} vm={vm} />
+          <Card key={vm.name} vm={vm} poller={by.get(vm.name)} />
         ))}
       </div>
     </section>

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::faults::{Verdict, quantile};
+use super::{Verdict, quantile, say};
 
 /// How things stand: all clients together.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Standing {
     pub connections: usize,
     /// Seconds from gatewatch's sight of a completion to the client's, all so far.
     pub delays: Vec<f64>,
-    /// Resident memory of the server, bytes.
+    /// Resident memory of the servers, bytes.
     pub memory: u64,
 }
 
@@ -23,6 +23,7 @@ pub struct Standing {
 #[derive(Debug, Default)]
 pub struct Report {
     rows: Vec<String>,
+    measured: Vec<String>,
     broken: Vec<String>,
 }
 
@@ -55,10 +56,10 @@ impl Report {
             ended.memory as f64 / 1e6,
         ));
         if !ended.wrong.is_clean() {
-            self.broke(format!("{fault}: {:#?}", ended.wrong));
+            self.broke(format!("{fault}: {}", ended.wrong));
         }
         if let Some(row) = self.rows.last() {
-            crate::faults::say(row);
+            say(row);
         }
     }
 
@@ -67,9 +68,15 @@ impl Report {
         self.rows.push(format!("| {fault:<26} | NOT RUN: {why}"));
     }
 
+    /// A line below the table.
+    pub fn measured(&mut self, what: String) {
+        say(&what);
+        self.measured.push(what);
+    }
+
     /// A promise was broken.
     pub fn broke(&mut self, what: String) {
-        crate::faults::say(&format!("BROKEN: {what}"));
+        say(&format!("BROKEN: {what}"));
         self.broken.push(what);
     }
 
@@ -91,9 +98,16 @@ impl fmt::Display for Report {
             "|----------------------------|------:|---------:|-----:|--------:|-------------:|---------:|-------:|-----------:|-------:|-------:|--------:|--------:|"
         )?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
+        if !self.measured.is_empty() {
+            writeln!(f)?;
+        }
+        self.measured.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         match self.broken.len() {
             0 => writeln!(f, "\nEvery promise was kept."),
-            n => writeln!(f, "\n{n} promises were broken: see the lines that begin with BROKEN."),
+            n => {
+                writeln!(f, "\n{n} promises were broken:\n")?;
+                self.broken.iter().try_for_each(|what| writeln!(f, "BROKEN: {what}"))
+            }
         }
     }
 }
