@@ -38,9 +38,9 @@ const DURATION: Shape = {
   ],
 };
 
-/** The scores and the durations of a run's tasks. */
-export function Plots({ tasks }: { tasks: readonly Task[] }) {
-  const columns = useMemo(() => series(tasks), [tasks]);
+/** The scores and the durations of a run's tasks, of which `before` closed earlier and are not shown. */
+export function Plots({ tasks, before = 0 }: { tasks: readonly Task[]; before?: number }) {
+  const columns = useMemo(() => series(tasks, before), [tasks, before]);
   const words = useMemo(() => inWords(columns), [columns]);
   if (columns.x.length === 0) return null;
   return (

@@ -18,7 +18,8 @@ export interface Series {
   duration: Column;
 }
 
-export function series(tasks: readonly Task[]): Series {
+/** `before`: tasks of the run that closed earlier and are not among `tasks`. */
+export function series(tasks: readonly Task[], before = 0): Series {
   const ordered = [...tasks].sort((a, b) => a.at - b.at || (a.number ?? 0) - (b.number ?? 0));
   const first = Math.max(0, ordered.length - MAX_POINTS);
   const shown = ordered.slice(first);
@@ -30,7 +31,7 @@ export function series(tasks: readonly Task[]): Series {
     mean.push(recent.length === 0 ? null : recent.reduce((sum, score) => sum + score, 0) / recent.length);
   }
   return {
-    x: shown.map((_, i) => first + i + 1),
+    x: shown.map((_, i) => before + first + i + 1),
     score: shown.map((task) => task.score),
     mean,
     duration: shown.map((task) => task.duration),

@@ -71,6 +71,7 @@ describe('tasks of a run', () => {
   it('are plotted in the order in which they closed', () => {
     const drawn = series(tasks);
     expect(drawn.x).toEqual([1, 2, 3]);
+    expect(series(tasks, 1000).x).toEqual([1001, 1002, 1003]);
     expect(drawn.score).toEqual([1, 0, null]);
     expect(drawn.mean).toEqual([1, 0.5, 0.5]);
     expect(inWords(drawn)).toBe('2 scores, 0.50 on average; 2 durations from 5 to 10 seconds');

@@ -3,6 +3,7 @@
 import { few, type Replica, type Replicas } from '../../model/replicas';
 import { number, NONE, some } from '../../ui/format';
 import type { Asked } from '../../ui/fetch';
+import { line } from '../../ui/harmless';
 import { Age } from '../../ui/parts';
 import { Doubt, NotThere } from '../runs/refused';
 
@@ -46,7 +47,7 @@ function Row({ replica }: { replica: Replica }) {
   return (
     <tr data-replica={replica.replica}>
       <th scope="row">
-        <bdi>{replica.replica}</bdi>
+        <bdi>{line(replica.replica)}</bdi>
         {self && <span class="hint"> answers here</span>}
         {replica.draining && <span class="hint"> stops</span>}
       </th>

@@ -40,7 +40,7 @@ export const Card = memo(function Card({ vm, poller }: { vm: Vm; poller: string 
         </span>
         {poller !== undefined && (
           <span class="poller" data-poller={poller}>
-            polled by <bdi>{poller}</bdi>
+            polled by <bdi>{line(poller)}</bdi>
           </span>
         )}
       </footer>

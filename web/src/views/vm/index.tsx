@@ -128,7 +128,7 @@ function OfRun({ vm, run, choose }: { vm: Vm; run: Run; choose: (run: string) =>
         <p class="figures">
           <Figure name="done" value={`${number(made.done)} of ${made.total === null ? '?' : number(made.total)}`} />
           <Figure name="pass rate" value={percent(passRate(made))} />
-          <Figure name="mean score" value={score(cut ? run.progress?.average_score : meanScore(run.tasks))} />
+          <Figure name={cut ? 'mean score of those shown' : 'mean score'} value={score(meanScore(run.tasks))} />
           <Figure name="passed, failed, unknown" value={`${number(made.passed)} / ${number(made.failed)} / ${number(made.unknown)}`} />
           {isOpen(run) && <Left run={run} />}
         </p>
@@ -154,7 +154,7 @@ function OfRun({ vm, run, choose }: { vm: Vm; run: Run; choose: (run: string) =>
           </span>
         </p>
       )}
-      <Plots tasks={tasks} />
+      <Plots tasks={tasks} before={cut ? made.done - run.tasks.length : 0} />
       <TaskTable run={run.run} vm={vm.name} tasks={tasks} />
     </>
   );
