@@ -106,8 +106,8 @@ fn sections(nats: &Nats) -> String {
     let mut text = format!(
         "[journal]\nkind = \"jetstream\"\nservers = [\"{url}\"]\nfleet = \"bench\"\nreplicas = 1\n[poll]\ninterval = \
          \"{INTERVAL}s\"\nidle_interval = \"{INTERVAL}s\"\n[limits]\nconnections = {most}\nconnections_per_ip = {most}\n\
-         streams_per_ip = {most}\nstreams_per_principal = {most}\nrequests_per_second = 10000\n\
-         principal_requests_per_second = 10000\n"
+         streams_per_ip = {most}\nstreams_per_principal = {most}\nrequests_per_second = 10000\nburst = 20000\n\
+         principal_requests_per_second = 10000\nprincipal_burst = 20000\n"
     );
     for n in 0..VMS {
         let _ = write!(

@@ -24,9 +24,10 @@ enum Said {
     Unready,
 }
 
-/// Says on `gate`, until `stop`, whether the engine answers, as `failing` tells; `all_stale` is called once each time that
+/// Says on `gate`, until `stop`, whether the engine does its part, as `failing` tells, and `what` it does not do; `all_stale` is called once each time that
 /// it has been away for [`STALE_AFTER`].
 pub(super) async fn keep_gate(
+    what: &'static str,
     mut failing: watch::Receiver<Option<Arc<str>>>,
     gate: Gate,
     all_stale: impl Fn(),
@@ -51,14 +52,14 @@ pub(super) async fn keep_gate(
             changed = failing.changed() => if changed.is_err() { return gate.retire() },
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let Some((_, said)) = &mut away else { continue };
+                let why = why.as_deref().unwrap_or_default();
                 if *said == Said::Nothing {
-                    tracing::warn!("NATS is away: nobody is polled, and what is known is marked as stale");
+                    tracing::warn!(what, why, "NATS is away: what is known is marked as stale");
                     all_stale();
                     *said = Said::Stale;
                 } else {
-                    let why = why.as_deref().unwrap_or_default();
-                    tracing::error!(why, "NATS is still away: new streams are to go elsewhere");
-                    gate.not_ready(format!("takes no commits: {why}"));
+                    tracing::error!(what, why, "NATS is still away: new streams are to go elsewhere");
+                    gate.not_ready(format!("{what}: {why}"));
                     *said = Said::Unready;
                 }
             }
@@ -91,7 +92,7 @@ mod tests {
             counted.fetch_add(1, Ordering::Relaxed);
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(keep_gate(failing, readiness.gate("journal", "opening"), count, stop.clone()));
+        tasks.spawn(keep_gate("takes no commits", failing, readiness.gate("journal", "opening"), count, stop.clone()));
         let is_ready = || readiness.watch().borrow().is_empty();
         for times in 1..=2 {
             engine.send_replace(Some("away".into()));

@@ -120,7 +120,6 @@ impl App {
         let tasks = Tasks::new(&readiness);
         // Everything below may wait for a disk or a VM; a start that does so lives.
         let (heart, work_stop) = (Heart::new(Instant::now()), CancellationToken::new());
-        tasks.spawn_essential("heart", heart.clone().beat(work_stop.clone()));
         let (traces_stop, stopping) = watch::channel(None);
         if let Some(export) = export {
             tasks.spawn("traces", export.run(stopping));
@@ -131,6 +130,8 @@ impl App {
         let journal = opened.journal();
         let common = shared::open(opened.engine(), &replica, Own { secrets, file, registered }).await?;
         let Common { secrets, registry, registered, sharing } = common;
+        // From here on what is in the way is rare.
+        tasks.spawn_essential("heart", heart.clone().beat(work_stop.clone()));
         let leaving = CancellationToken::new();
         if let Some(following) = opened.following(work_stop.clone()) {
             tasks.spawn_essential("journal mirror", following);
@@ -175,6 +176,7 @@ impl App {
             pulse: pulse.clone(),
             leaving: leaving.clone(),
             stop: work_stop.clone(),
+            readiness: &readiness,
             metrics: metrics.replicas.clone(),
         };
         let Together { leases, live, demand, replicas } = together::begin(parts, &tasks).await?;

@@ -112,7 +112,10 @@ impl OpenJournal {
             Self::Embedded(journal) => Some(keep(Arc::clone(journal), gate, stop).boxed()),
             Self::Jetstream(open) => {
                 let hub = Arc::clone(hub);
-                Some(away::keep_gate(open.journal.failing(), gate, move || hub.all_stale(), stop).boxed())
+                Some(
+                    away::keep_gate("takes no commits", open.journal.failing(), gate, move || hub.all_stale(), stop)
+                        .boxed(),
+                )
             }
         }
     }

@@ -172,7 +172,7 @@ pub fn init_logs(config: &LogConfig) -> Result<(), String> {
         crate::config::LogFormat::Text => LogFormat::Text,
         crate::config::LogFormat::Json => LogFormat::Json,
     };
-    // Who came in and who may is told at every level.
-    let level = format!("{},gatewatch::audit=info", config.level.as_str());
+    // Who came in and who may is told at every level. What happens to the connection to NATS is told by who holds it.
+    let level = format!("{},gatewatch::audit=info,async_nats=off", config.level.as_str());
     logs::init(format, &level).map_err(|error| error.to_string())
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::away;
 use super::journal::OpenJournal;
 use super::up::Up;
 use crate::api::Replicas;
@@ -13,7 +14,7 @@ use crate::edge::StreamSlots;
 use crate::fleet::Pulse;
 use crate::hub::Hub;
 use crate::journal::{EngineError, LiveSender, live_bus};
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Readiness, Tasks};
 use crate::model::{Demand, Timestamp};
 use crate::replicas::{Keeper, Leases, Peers, Presence, Relay, ReplicaId, ReplicaRecord, Told};
 use crate::telemetry::ReplicaMetrics;
@@ -44,12 +45,13 @@ pub(super) struct Parts<'a> {
     pub(super) leaving: CancellationToken,
     /// Cancelled when nothing is polled any more.
     pub(super) stop: CancellationToken,
+    pub(super) readiness: &'a Readiness,
     pub(super) metrics: ReplicaMetrics,
 }
 
 /// Begins to share, where there is somebody to share with.
 pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, EngineError> {
-    let Parts { journal, replica, hub, slots, bus, pulse, leaving, stop, metrics } = parts;
+    let Parts { journal, replica, hub, slots, bus, pulse, leaving, stop, readiness, metrics } = parts;
     let record = ReplicaRecord {
         replica: replica.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,6 +80,14 @@ pub(super) async fn begin(parts: Parts<'_>, tasks: &Tasks) -> Result<Together, E
     let relay = Relay::new(engine, reports, bus, metrics);
     let counting = count_elsewhere(Arc::clone(slots), me, presence.peers(), stop.clone());
     tasks.spawn_essential("streams at other replicas", counting);
+    for (name, what, failing) in [
+        ("leases", "no lease can be had or renewed", keeper.failing()),
+        ("replicas", "the other replicas are told nothing", presence.failing()),
+    ] {
+        let (gate, hub) = (readiness.gate(name, "opening"), Arc::clone(hub));
+        let watching = away::keep_gate(what, failing, gate, move || hub.all_stale(), tasks.stopping());
+        tasks.spawn_essential(format!("watch {name}"), watching);
+    }
     tasks.spawn_essential("replicas", presence.run(told, wishes, stop.clone()));
     tasks.spawn_essential("leases", keeper.run(stop.clone()));
     tasks.spawn_essential("live reports of replicas", relay.run(stop));

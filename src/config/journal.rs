@@ -76,7 +76,7 @@ fn nats(table: &Table<'_>, kind: JournalKind) -> Option<NatsConfig> {
 fn credentials(table: &Table<'_>) -> Option<NatsCredentials> {
     let secret = |key| table.parsed(key, |text| rules::line(text).map(Secret::new));
     let file = private_file(table, &JOURNAL_CREDENTIALS).map(NatsCredentials::File);
-    let nkey = secret(&JOURNAL_NKEY).map(NatsCredentials::Nkey);
+    let nkey = table.parsed(&JOURNAL_NKEY, nkey).map(NatsCredentials::Nkey);
     let token = secret(&JOURNAL_TOKEN).map(NatsCredentials::Token);
     let written = [&JOURNAL_CREDENTIALS, &JOURNAL_NKEY, &JOURNAL_TOKEN].into_iter().filter(|key| table.has(key));
     if let Some(second) = written.skip(1).last() {
@@ -121,6 +121,13 @@ fn in_clear_text(server: &str) -> bool {
     let host = host.parse::<http::uri::Authority>().map(|authority| authority.host().to_owned()).unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host != "localhost" && !host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// The error does not repeat `text`.
+fn nkey(text: &str) -> Result<Secret, String> {
+    let text = rules::line(text)?;
+    let user = nkeys::KeyPair::from_seed(&text).is_ok_and(|pair| pair.key_pair_type() == nkeys::KeyPairType::User);
+    if user { Ok(Secret::new(text)) } else { Err("is not the seed of a user's nkey, which begins with SU".to_owned()) }
 }
 
 fn fleet(text: &str) -> Result<String, String> {

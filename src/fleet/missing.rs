@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::commits::Identity;
 use super::poller::{REMOVAL_TIMEOUT, Shared};
@@ -39,7 +39,12 @@ pub(super) async fn remove_missing(shared: &Shared, kept: &HashSet<VmName>, rena
             continue;
         }
         if let Err(error) = remove(shared, &vm, vm_id).await {
-            warn!(%vm, %error, "the journal does not take that this VM is removed yet");
+            match error {
+                JournalError::Superseded => {
+                    debug!(%vm, "not told as removed yet: another replica polls it, with an older configuration");
+                }
+                error => warn!(%vm, %error, "the journal does not take that this VM is removed yet"),
+            }
             return false;
         }
     }
@@ -60,7 +65,7 @@ async fn remove(shared: &Shared, vm: &VmName, vm_id: VmId) -> Result<(), Journal
     // As long as somebody else polls it, it is not gone: that one has not read the configuration yet.
     let mut claim = shared.leases.claim(&who.vm_id);
     let Ok(lease) = timeout(GRANTED_WITHIN, claim.granted()).await else {
-        return Err(JournalError::Store("another replica polls it".into()));
+        return Err(JournalError::Superseded);
     };
     let mut recorder = match Recorder::resume(who, config, lease.rev, journal, metrics).await {
         Ok(recorder) => recorder,

@@ -5,20 +5,20 @@
 //! says what the entry is.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Operation, Store};
-use bytes::Bytes;
+use async_nats::jetstream::kv::Store;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::decide::{self, AGAIN_AFTER, HOLD_FOR, MAX_AGE, RENEW_EVERY, SETTLED_AFTER, SETTLED_AT_LAST};
+use super::entry::{Holder, Outcome, write};
 use super::followed::{Followed, Note};
 use super::lease::{Lease, Leases};
 use super::record::{Peers, ReplicaId};
@@ -42,13 +42,18 @@ pub struct Keeper {
     connected: watch::Receiver<bool>,
     me: ReplicaId,
     leases: Leases,
-    peers: watch::Receiver<std::sync::Arc<Peers>>,
+    peers: watch::Receiver<Arc<Peers>>,
     metrics: ReplicaMetrics,
     /// What the bucket said last of each key: as many as VMs were ever polled and not yet forgotten.
     seen: HashMap<VmId, Seen>,
     held: HashMap<VmId, Held>,
     /// With a write under way.
     busy: HashSet<VmId>,
+    /// When a write about a VM that is not held last came to nothing.
+    refused: HashMap<VmId, Instant>,
+    /// Why leases cannot be had or renewed, and when that was last so.
+    trouble: Option<Instant>,
+    failing: watch::Sender<Option<Arc<str>>>,
     writes: Writes,
     /// When this replica began, or reached NATS again.
     origin: Instant,
@@ -86,31 +91,12 @@ struct Held {
     tried: Instant,
 }
 
-/// What an entry says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
-    id: String,
-    /// Counts the writes of this holder: of two it tells which one landed.
-    n: u64,
-}
-
 /// A write that ended.
 struct Written {
     vm_id: VmId,
     sent: Instant,
     wrote: Holder,
     outcome: Outcome,
-}
-
-enum Outcome {
-    /// It is what the entry says.
-    Done(u64),
-    /// The entry says something else (`None`: there is none).
-    Other(Option<(u64, Option<Holder>)>),
-    /// Nobody answers.
-    Unknown,
-    /// Given back, or given up: whoever wants it finds out.
-    Released,
 }
 
 impl Keeper {
@@ -121,7 +107,7 @@ impl Keeper {
     pub async fn open(
         engine: &Engine,
         me: ReplicaId,
-        peers: watch::Receiver<std::sync::Arc<Peers>>,
+        peers: watch::Receiver<Arc<Peers>>,
         metrics: ReplicaMetrics,
     ) -> Result<(Self, Leases), EngineError> {
         let bucket = engine.bucket("leases", MAX_AGE).await?;
@@ -137,6 +123,9 @@ impl Keeper {
             seen: HashMap::new(),
             held: HashMap::new(),
             busy: HashSet::new(),
+            refused: HashMap::new(),
+            trouble: None,
+            failing: watch::Sender::default(),
             writes: FuturesUnordered::new(),
             origin: now,
             joined: now,
@@ -145,6 +134,21 @@ impl Keeper {
             written: 0,
         };
         Ok((keeper, leases))
+    }
+
+    /// Why leases can neither be had nor renewed now; `None` while they can.
+    pub fn failing(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.failing.subscribe()
+    }
+
+    fn fails(&mut self, why: &Arc<str>) {
+        self.trouble = Some(Instant::now());
+        self.failing.send_if_modified(|failing| failing.replace(Arc::clone(why)).is_none());
+    }
+
+    fn works(&mut self) {
+        self.trouble = None;
+        self.failing.send_if_modified(|failing| failing.take().is_some());
     }
 
     /// Keeps leases until `stop`, then gives back what is left.
@@ -191,6 +195,10 @@ impl Keeper {
             // What is written now would wait, and land when it is no longer meant.
             (self.origin, self.settled) = (now, None);
             return self.end_overdue(now);
+        }
+        // Nobody tries any more: others have what was wanted here.
+        if self.trouble.is_some_and(|at| now.duration_since(at) >= RENEW_EVERY) {
+            self.works();
         }
         self.settle(now);
         let wanted = self.leases.wanted();
@@ -245,6 +253,9 @@ impl Keeper {
         let me = self.me.as_str();
         // One that stops takes nothing; one that starts waits for those that start with it.
         let Some(settled) = self.settled.filter(|_| self.taking.contains(me)) else { return false };
+        if self.refused.get(&vm_id).is_some_and(|at| now.duration_since(*at) < AGAIN_AFTER) {
+            return false;
+        }
         let free = match self.seen.get(&vm_id) {
             // Nothing is known of it, as at every start of a fleet.
             None => Some((0, settled)),
@@ -276,6 +287,7 @@ impl Keeper {
         if self.seen.len() > 2 * wanted + 1024 {
             let leases = &self.leases;
             self.seen.retain(|vm_id, seen| leases.wants(vm_id) || seen.at.elapsed() < MAX_AGE);
+            self.refused.retain(|vm_id, _| leases.wants(vm_id));
         }
     }
 
@@ -301,6 +313,8 @@ impl Keeper {
         self.busy.remove(&vm_id);
         match outcome {
             Outcome::Done(revision) => {
+                self.refused.remove(&vm_id);
+                self.works();
                 self.note(&vm_id, revision, Some(wrote));
                 let began = !self.held.contains_key(&vm_id);
                 let held =
@@ -314,7 +328,11 @@ impl Keeper {
                 self.leases.grant(&vm_id, Some(Lease::new(rev, sent + HOLD_FOR)));
             }
             Outcome::Other(found) => self.take_other(&vm_id, found),
-            Outcome::Unknown | Outcome::Released => {}
+            Outcome::Failed(why) => {
+                self.refused.insert(vm_id, Instant::now());
+                self.fails(&why);
+            }
+            Outcome::Released => {}
         }
     }
 
@@ -374,24 +392,5 @@ impl Keeper {
         if timeout(RELEASED_WITHIN, all).await.is_err() {
             warn!("leases are left to end by themselves: NATS does not answer");
         }
-    }
-}
-
-async fn write(bucket: &Store, key: &str, value: Bytes, wrote: &Holder, revision: u64) -> Outcome {
-    if let Ok(revision) = bucket.update(key, value, revision).await {
-        return Outcome::Done(revision);
-    }
-    match bucket.entry(key).await {
-        Ok(None) => Outcome::Other(None),
-        Ok(Some(entry)) => {
-            let put = entry.operation == Operation::Put;
-            let holder: Option<Holder> = put.then(|| serde_json::from_slice(&entry.value).ok()).flatten();
-            if holder.as_ref() == Some(wrote) {
-                Outcome::Done(entry.revision)
-            } else {
-                Outcome::Other(Some((entry.revision, holder)))
-            }
-        }
-        Err(_) => Outcome::Unknown,
     }
 }

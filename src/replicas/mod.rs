@@ -6,6 +6,7 @@
 //! `lifecycle`, `event` and `journal`.
 
 mod decide;
+mod entry;
 mod followed;
 mod keeper;
 mod lease;

@@ -56,6 +56,7 @@ pub struct Presence {
     first: ReplicaRecord,
     heard: HashMap<ReplicaId, (Peer, Instant)>,
     peers: watch::Sender<Arc<Peers>>,
+    failing: watch::Sender<Option<Arc<str>>>,
     demand: watch::Sender<Arc<Demand>>,
     metrics: ReplicaMetrics,
 }
@@ -80,6 +81,7 @@ impl Presence {
             first: record,
             heard: HashMap::new(),
             peers: watch::Sender::default(),
+            failing: watch::Sender::default(),
             demand: watch::Sender::default(),
             metrics,
         })
@@ -88,6 +90,11 @@ impl Presence {
     /// Who is up, this replica among them once it runs.
     pub fn peers(&self) -> watch::Receiver<Arc<Peers>> {
         self.peers.subscribe()
+    }
+
+    /// Why the others are told nothing now; `None` while they are.
+    pub fn failing(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.failing.subscribe()
     }
 
     /// What the watchers of all replicas want together.
@@ -149,9 +156,14 @@ impl Presence {
             return false;
         }
         match self.bucket.put(self.me.as_str(), value.into()).await {
-            Ok(_) => true,
+            Ok(_) => {
+                self.failing.send_if_modified(|failing| failing.take().is_some());
+                true
+            }
             Err(error) => {
                 debug!(%error, "the other replicas are not told of this one now");
+                let why = error.to_string().into();
+                self.failing.send_if_modified(|failing| failing.replace(why).is_none());
                 false
             }
         }

@@ -36,6 +36,8 @@ pub(super) async fn append(engine: &Engine, topic: &Topic, payload: Bytes, follo
         };
         match engine.last(topic).await? {
             Some(last) if last.sequence > follows && last.payload == payload => return Ok(last.sequence),
+            // Somebody took it away: whoever follows the stream finds out what happened.
+            None if follows > 0 => return Err(away("the stream does not have what this commit follows any more")),
             last if last.as_ref().map_or(0, |last| last.sequence) == follows => cause = Some(error),
             _ => return Err(JournalError::Superseded),
         }

@@ -32,6 +32,9 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a start waits for NATS: its servers may be starting too, and a cluster of them elects its leaders first.
 pub(super) const REACHED_WITHIN: Duration = Duration::from_secs(20);
 
+/// How often it is said meanwhile that it waits.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
 /// Between two tries to reach it.
 pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
@@ -97,11 +100,14 @@ impl Engine {
     /// # Errors
     /// If it cannot be reached, is too old, lets nobody in, or has another stream of that name.
     pub async fn open(config: &NatsConfig, client_name: &str) -> Result<Self, EngineError> {
-        let end = Instant::now() + REACHED_WITHIN;
+        let (end, mut told) = (Instant::now() + REACHED_WITHIN, None);
         loop {
             match Self::try_open(config, client_name).await {
                 Err(EngineError::Away(cause)) if Instant::now() < end => {
-                    tracing::info!(cause, "NATS is not ready yet; trying again");
+                    if told.is_none_or(|told: Instant| told.elapsed() >= TOLD_EVERY) {
+                        tracing::info!(cause, "NATS is not ready yet; trying again");
+                        told = Some(Instant::now());
+                    }
                     sleep(AGAIN_AFTER).await;
                 }
                 opened => return opened,
@@ -155,6 +161,12 @@ impl Engine {
     /// Where the stream stands, as its leader says.
     pub(super) async fn state(&self) -> Result<State, JournalError> {
         self.stream.get_info().await.map(|info| info.state).map_err(away)
+    }
+
+    /// Whether there is no such stream any more.
+    pub(super) async fn is_gone(&self) -> bool {
+        let found = self.context.get_stream(self.names.stream()).await.map_err(|error| error.kind());
+        matches!(found, Err(GetStreamErrorKind::JetStream(refusal)) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND)
     }
 
     /// The last entry about `topic`, as the stream's leader has it: a follower may be behind.
@@ -222,6 +234,8 @@ fn tell(event: &Event, told: &watch::Sender<bool>) {
         }
         Event::SlowConsumer(_) => tracing::warn!("messages of NATS were dropped here: this process is too slow"),
         Event::LameDuckMode | Event::Draining | Event::Closed => tracing::debug!(%event, "NATS"),
+        // Each try of a connection that is lost says one: the loss itself was said.
+        Event::ServerError(_) | Event::ClientError(_) if !*told.borrow() => tracing::debug!(%event, "NATS"),
         Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(%event, "NATS"),
     }
 }
@@ -316,10 +330,18 @@ fn differences(found: &StreamConfig, wanted: &StreamConfig) -> Vec<String> {
     // The server writes no limit as -1.
     let limits = |config: &StreamConfig| {
         let limit = |limit: i64| if limit <= 0 { "none".to_owned() } else { limit.to_string() };
-        [limit(config.max_messages), limit(config.max_messages_per_subject), limit(config.max_message_size.into())]
+        [
+            limit(config.max_messages),
+            limit(config.max_messages_per_subject),
+            limit(config.max_message_size.into()),
+            limit(config.max_bytes),
+            limit(config.max_consumers.into()),
+        ]
     };
-    for ((name, is), should) in
-        ["max_msgs", "max_msgs_per_subject", "max_msg_size"].into_iter().zip(limits(found)).zip(limits(wanted))
+    for ((name, is), should) in ["max_msgs", "max_msgs_per_subject", "max_msg_size", "max_bytes", "max_consumers"]
+        .into_iter()
+        .zip(limits(found))
+        .zip(limits(wanted))
     {
         differs(name, is, should);
     }

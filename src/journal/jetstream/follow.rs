@@ -15,7 +15,7 @@ use super::engine::{ANSWER_WITHIN, Engine, away};
 use super::entry::{self, Unreadable};
 use super::mirror::{ApplyError, Gaps, Mirror, Placed};
 use super::names::Topic;
-use super::{Shared, blocking};
+use super::{Shared, blocking, settle};
 use crate::journal::JournalError;
 use crate::journal::store::Retention;
 use crate::model::{Timestamp, VmId};
@@ -79,15 +79,19 @@ impl Follower {
                 Ok(()) => break,
                 Err(Halt::Away(error)) => {
                     self.shared.fails(&error);
-                    let _ = timeout(AGAIN_AFTER, stop.cancelled()).await;
+                    if timeout(AGAIN_AFTER, stop.cancelled()).await.is_ok() {
+                        break;
+                    }
                 }
                 Err(Halt::Lost(why)) => {
                     self.shared.lose(&why);
                     stop.cancelled().await;
+                    break;
                 }
                 Err(Halt::Gap) => {
                     self.shared.lose("the stream no longer has what this replica had not read yet");
                     stop.cancelled().await;
+                    break;
                 }
             }
         }
@@ -102,6 +106,10 @@ impl Follower {
 
     /// Follows until `stop` from where the mirror stands, which is the end of the stream or near it.
     async fn follow(&mut self, stop: &CancellationToken) -> Result<(), Halt> {
+        let mut connected = self.engine.connected();
+        connected.mark_unchanged();
+        // Before anything is applied: a server that comes back may have lost what it had acknowledged.
+        self.verify().await?;
         let (_, mut messages) = self.messages().await?;
         // One that was just made had no time to bring anything.
         self.looked = None;
@@ -111,7 +119,13 @@ impl Follower {
             // Nothing is dropped half done: what is taken is applied before the next look at `stop`.
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                batch = messages.next() => self.take(batch, Gaps::None).await?,
+                Ok(()) = connected.changed() => return Err(Halt::Away(away("the connection was made anew"))),
+                batch = messages.next() => {
+                    if connected.has_changed().unwrap_or(false) {
+                        return Err(Halt::Away(away("the connection was made anew")));
+                    }
+                    self.take(batch, Gaps::None).await?;
+                }
                 _ = ticks.tick() => self.look().await?,
             }
         }
@@ -203,8 +217,14 @@ impl Follower {
                 tracing::warn!(expected, found, "a part of the stream is missing");
                 return Err(Halt::Gap);
             }
+            Err(error @ ApplyError::Diverged { .. }) => {
+                self.with(|mirror| Ok(mirror.doubt()?)).await?;
+                return Err(Halt::Lost(error.to_string()));
+            }
             Err(error @ ApplyError::Epoch(_)) => return Err(Halt::Lost(error.to_string())),
-            Err(ApplyError::Store(error)) => return Err(Halt::Away(error.into())),
+            Err(ApplyError::Store(error)) => {
+                return Err(Halt::Away(JournalError::Store(format!("its local copy: {error}").into())));
+            }
         }
         failed.map_or(Ok(()), |error| Err(Halt::Away(error)))
     }
@@ -245,19 +265,45 @@ impl Follower {
 
     /// What has to be done from time to time.
     async fn look(&mut self) -> Result<(), Halt> {
-        let last = self.engine.state().await?.last_sequence;
+        let last = self.verify().await?;
         let applied = self.applied();
-        if last < applied {
-            return Err(Halt::Lost(format!("the stream was restored: it stands at {last}, and was at {applied}")));
-        }
         let silent = last > applied && self.looked == Some(applied);
+        let goes_on = applied >= last || self.looked.is_some_and(|looked| applied > looked);
         self.looked = Some(applied);
         self.shared.announce(last);
         if silent {
             return Err(Halt::Away(away("the stream goes on, but nothing of it comes")));
         }
-        self.shared.works();
+        // One that was just begun to be followed, and is behind, has not shown yet that it is.
+        if goes_on {
+            self.shared.follows();
+        }
         self.keep_house().await
+    }
+
+    /// Whether the stream is the one that the mirror followed so far, and where it stands. One that was restored, or lost
+    /// what it had acknowledged, gives sequences anew that were given before: nothing of it may be applied, and the next
+    /// start begins another epoch (SEMANTICS, section 4).
+    async fn verify(&mut self) -> Result<u64, Halt> {
+        let last = match self.engine.state().await {
+            Ok(state) => state.last_sequence,
+            Err(_) if self.engine.is_gone().await => return Err(Halt::Lost("the stream is gone".to_owned())),
+            Err(error) => return Err(Halt::Away(error)),
+        };
+        let head = self.with(|mirror| Ok(mirror.head()?)).await?;
+        if last < head.seq {
+            let (seq, was) = (last, head.seq);
+            return Err(Halt::Lost(format!("the stream was restored: it stands at {seq}, and was at {was}")));
+        }
+        let epoch_at = self.engine.last(&Topic::Epoch).await?.map(|found| found.sequence);
+        if epoch_at != Some(self.epoch_at) {
+            return Err(Halt::Lost("the stream was emptied, or another one took its place".to_owned()));
+        }
+        if !settle::is_there(&self.engine, head.seq, &head.tokens[0]).await? {
+            self.with(|mirror| Ok(mirror.doubt()?)).await?;
+            return Err(Halt::Lost(format!("the stream was restored: entry {} is another one than it was", head.seq)));
+        }
+        Ok(last)
     }
 
     async fn keep_house(&mut self) -> Result<(), Halt> {

@@ -12,6 +12,9 @@ use crate::journal::store::{self, FileKind, Head, Lock, OpenError, Pruned, Reten
 use crate::journal::{Committed, JournalError};
 use crate::model::{Timestamp, VmId};
 
+/// The token of no entry.
+const DIVERGED: &str = "diverged";
+
 /// An entry where it stands in the stream.
 #[derive(Debug)]
 pub(super) struct Placed {
@@ -37,6 +40,9 @@ pub(super) enum ApplyError {
     /// What lies between was never seen here.
     #[error("the stream goes on at {found} where {expected} was to come")]
     Jump { expected: u64, found: u64 },
+    /// A commit follows another one than is known here: what the stream had was taken back.
+    #[error("entry {found} follows another commit of its VM than is known here")]
+    Diverged { found: u64 },
     /// The stream was restored: what follows is another history.
     #[error("the stream begins a new epoch at {0}")]
     Epoch(u64),
@@ -138,6 +144,14 @@ impl Mirror {
         Ok(applied)
     }
 
+    /// Notes that the stream is not the one that this mirror followed: the next start begins another epoch.
+    pub(super) fn doubt(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let seq = store::head(&transaction)?.seq;
+        store::stand_at(&transaction, seq, DIVERGED)?;
+        transaction.commit()
+    }
+
     /// Nothing more comes up to `seq`: what was there is removed.
     pub(super) fn pass_over(&mut self, seq: u64) -> rusqlite::Result<Applied> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -183,6 +197,10 @@ impl Mirror {
 fn put(connection: &Connection, placed: &Placed, epoch_at: u64) -> Result<Option<Committed>, ApplyError> {
     match &placed.entry {
         Some(Entry::Commit { v, at, commit }) => {
+            let known = store::last_seq(connection, &commit.vm_id)?;
+            if known > 0 && known != commit.follows {
+                return Err(ApplyError::Diverged { found: placed.seq });
+            }
             let at = at.unwrap_or(Timestamp(placed.nanos as f64 / 1e9));
             Ok(Some(store::put(connection, commit, *v, placed.seq, at)?))
         }

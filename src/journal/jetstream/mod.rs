@@ -96,6 +96,24 @@ impl JetstreamJournal {
         config: JetstreamConfig,
         metrics: JournalMetrics,
     ) -> Result<(Self, Follower), JetstreamError> {
+        let end = Instant::now() + engine::REACHED_WITHIN;
+        loop {
+            match Self::try_open(engine.clone(), config.clone(), metrics.clone()).await {
+                // A cluster that elects another leader does not answer meanwhile.
+                Err(JetstreamError::Journal(JournalError::Store(why))) if Instant::now() < end => {
+                    tracing::info!(%why, "the journal in NATS does not answer yet; trying again");
+                    tokio::time::sleep(engine::AGAIN_AFTER).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn try_open(
+        engine: Engine,
+        config: JetstreamConfig,
+        metrics: JournalMetrics,
+    ) -> Result<(Self, Follower), JetstreamError> {
         let JetstreamConfig { path, retention } = config;
         let opened = tokio::task::spawn_blocking(move || Mirror::open(&path)).await;
         let mirror = opened.map_err(|gone| JournalError::Store(gone.to_string().into()))??;
@@ -202,7 +220,7 @@ impl JetstreamJournal {
         let seq = match appended {
             Ok(seq) => seq,
             Err(error @ JournalError::Store(_)) => {
-                self.shared.fails(&error);
+                self.shared.append_fails(&error);
                 return Err(error);
             }
             Err(error) => return Err(error),
@@ -215,7 +233,13 @@ impl JetstreamJournal {
 
     async fn last(&self, vm_id: &VmId) -> Result<Option<LastCommit>, JournalError> {
         let topic = Topic::Commit(vm_id.clone());
-        let Some(last) = self.engine.last(&topic).await? else { return Ok(None) };
+        let found = self.engine.last(&topic).await?;
+        // What was announced here is never gone on from as if it had not been: whoever follows the stream finds out why.
+        let known = self.pool.last_commit(vm_id).await?.map_or(0, |known| known.seq);
+        if found.as_ref().map_or(0, |last| last.sequence) < known {
+            return Err(JournalError::Store("the stream does not have what it had of this VM".into()));
+        }
+        let Some(last) = found else { return Ok(None) };
         match entry::read(&topic, &last.payload) {
             Ok(Entry::Commit { commit, .. }) => Ok(Some(LastCommit { seq: last.sequence, commit: Arc::from(commit) })),
             Err(Unreadable::Newer(v)) => Err(JournalError::Version(v)),

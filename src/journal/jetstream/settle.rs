@@ -43,8 +43,10 @@ async fn epoch_of(engine: &Engine) -> Result<Option<(Epoch, u64)>, JournalError>
     if let Some(found) = engine.last(&Topic::Epoch).await? {
         return read(&found).map(|epoch| Some((epoch, found.sequence)));
     }
-    // It is the first entry of all, unless something else was put there: then there is none.
-    if engine.state().await?.last_sequence == 0 {
+    // It is the first entry of all, and is never removed: where others are and it never was, an import broke off. Where the
+    // first of all is gone somebody emptied the stream.
+    let state = engine.state().await?;
+    if state.last_sequence == 0 || state.first_sequence > 1 {
         begin_epoch(engine, 0).await?;
     }
     let begun = engine.last(&Topic::Epoch).await?;
@@ -70,7 +72,7 @@ fn read(found: &StreamMessage) -> Result<Epoch, JournalError> {
 }
 
 /// Whether the entry that was last applied here is the stream's. Of one that is no longer kept that cannot be told.
-async fn is_there(engine: &Engine, seq: u64, token: &str) -> Result<bool, JournalError> {
+pub(super) async fn is_there(engine: &Engine, seq: u64, token: &str) -> Result<bool, JournalError> {
     if seq > engine.state().await?.last_sequence {
         return Ok(false);
     }

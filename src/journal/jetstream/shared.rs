@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use super::mirror::Applied;
 use crate::event::{Epoch, Position};
@@ -25,7 +27,20 @@ pub(super) struct Shared {
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
     pub(super) metrics: JournalMetrics,
     bounds: Mutex<Bounds>,
+    troubles: Mutex<Troubles>,
 }
+
+/// What does not work now.
+#[derive(Debug, Default)]
+struct Troubles {
+    /// Following the stream.
+    following: Option<Arc<str>>,
+    /// Appending to it, and when that was tried last.
+    appending: Option<(Arc<str>, Instant)>,
+}
+
+/// For how long an append that failed counts that nobody tried again: another replica has that VM by now.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 impl Shared {
     pub(super) fn new(epoch: Epoch, metrics: JournalMetrics) -> Self {
@@ -38,6 +53,7 @@ impl Shared {
             lost: watch::Sender::new(None),
             metrics,
             bounds: Mutex::new(bounds),
+            troubles: Mutex::default(),
         }
     }
 
@@ -90,7 +106,7 @@ impl Shared {
         self.metrics.commits.inc();
         self.metrics.events.inc_by(events as u64);
         self.metrics.last_commit.set(Timestamp::from(std::time::SystemTime::now()).0 as i64);
-        self.works();
+        self.trouble(|troubles| troubles.appending = None);
     }
 
     /// Something was removed from the mirror, of which `kept` events are left.
@@ -107,27 +123,43 @@ impl Shared {
         self.metrics.wal_bytes.set(bytes(&beside(path, "-wal")));
     }
 
+    /// The stream cannot be followed now.
     pub(super) fn fails(&self, error: &JournalError) {
-        let why = error.to_string();
-        self.metrics.failing.set(1);
-        self.failing.send_if_modified(|failing| {
-            let news = failing.is_none();
-            if news {
-                tracing::error!(%error, "the journal in NATS is away: durable events wait in the VMs' own logs");
-                *failing = Some(why.into());
-            }
-            news
+        let why: Arc<str> = error.to_string().into();
+        self.trouble(|troubles| troubles.following = Some(why));
+    }
+
+    /// It is followed.
+    pub(super) fn follows(&self) {
+        self.trouble(|troubles| {
+            troubles.following = None;
+            troubles.appending.take_if(|(_, tried)| tried.elapsed() >= FORGOTTEN_AFTER);
         });
     }
 
-    pub(super) fn works(&self) {
-        self.metrics.failing.set(0);
+    /// It takes no commits now.
+    pub(super) fn append_fails(&self, error: &JournalError) {
+        let why: Arc<str> = error.to_string().into();
+        self.trouble(|troubles| troubles.appending = Some((why, Instant::now())));
+    }
+
+    fn trouble(&self, change: impl FnOnce(&mut Troubles)) {
+        let why = {
+            let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut troubles);
+            troubles.following.clone().or_else(|| troubles.appending.as_ref().map(|(why, _)| Arc::clone(why)))
+        };
+        self.metrics.failing.set(i64::from(why.is_some()));
         self.failing.send_if_modified(|failing| {
-            let news = failing.is_some();
-            if news {
-                tracing::info!("the journal in NATS is back");
-                *failing = None;
+            let news = failing.is_some() != why.is_some();
+            match &why {
+                Some(why) if news => {
+                    tracing::error!(%why, "the journal in NATS is away: durable events wait in the VMs' own logs");
+                }
+                None if news => tracing::info!("the journal in NATS is back"),
+                _ => {}
             }
+            *failing = why;
             news
         });
     }

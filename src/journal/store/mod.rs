@@ -19,7 +19,9 @@ pub(super) use place::Place;
 pub(super) use pool::Pool;
 pub use prune::Retention;
 pub(super) use prune::{Pruned, kept, prune};
-pub(super) use read::{count_after, last_commit, oldest_needed, read, read_runs, read_with_times, run, runs, vms};
+pub(super) use read::{
+    count_after, last_commit, last_seq, oldest_needed, read, read_runs, read_with_times, run, runs, vms,
+};
 pub use read_only::ReadOnlyJournal;
 pub use schema::OpenError;
 pub(super) use schema::{FileKind, Head, create_private, expect_mark, head, mark_made, open};

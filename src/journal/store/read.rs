@@ -155,6 +155,15 @@ fn page(mut events: Vec<Arc<StoredEvent>>, limit: usize) -> Page {
 }
 
 /// The last commit of a VM, without its events.
+/// Where the last commit of `vm_id` stands; 0: none is known.
+pub(in crate::journal) fn last_seq(connection: &Connection, vm_id: &VmId) -> rusqlite::Result<u64> {
+    let found = connection
+        .prepare_cached("SELECT seq FROM last_commits WHERE vm_id = ?1")?
+        .query_row([vm_id.as_str()], |row| row.get::<_, i64>(0))
+        .optional()?;
+    Ok(found.map_or(0, i64::unsigned_abs))
+}
+
 pub(in crate::journal) fn last_commit(
     connection: &Connection,
     vm_id: &VmId,
