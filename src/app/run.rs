@@ -53,8 +53,9 @@ impl App {
     /// # Errors
     /// If the stop was not in order.
     pub async fn run(mut self) -> Result<(), RunError> {
-        self.readiness.started();
         info!(url = %self.url(), admin = self.admin_url(), "serving");
+        // Behind it: whoever is told of it may look there.
+        self.readiness.started();
         let mut signals = std::mem::replace(&mut self.signals, Signals::fed().1);
         let (mut lost, mut fault) = (self.journal.lost(), None);
         loop {

@@ -8,7 +8,7 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig, OrderedError};
 use async_nats::jetstream::{Message, consumer};
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{ANSWER_WITHIN, Engine, away};
@@ -284,26 +284,41 @@ impl Follower {
     /// Whether the stream is the one that the mirror followed so far, and where it stands. One that was restored, or lost
     /// what it had acknowledged, gives sequences anew that were given before: nothing of it may be applied, and the next
     /// start begins another epoch (SEMANTICS, section 4).
+    ///
+    /// A leader that was elected just now may still be behind what it has: only what stays so is believed.
     async fn verify(&mut self) -> Result<u64, Halt> {
+        let end = Instant::now() + settle::BELIEVED_AFTER;
+        loop {
+            match self.compare().await? {
+                Ok(last) => return Ok(last),
+                Err(_) if Instant::now() < end => sleep(AGAIN_AFTER).await,
+                Err(why) => {
+                    self.with(|mirror| Ok(mirror.doubt()?)).await?;
+                    return Err(Halt::Lost(why));
+                }
+            }
+        }
+    }
+
+    /// Where the stream stands, or why it is not the one that was followed.
+    async fn compare(&mut self) -> Result<Result<u64, String>, Halt> {
         let last = match self.engine.state().await {
             Ok(state) => state.last_sequence,
-            Err(_) if self.engine.is_gone().await => return Err(Halt::Lost("the stream is gone".to_owned())),
+            Err(_) if self.engine.is_gone().await => return Ok(Err("the stream is gone".to_owned())),
             Err(error) => return Err(Halt::Away(error)),
         };
         let head = self.with(|mirror| Ok(mirror.head()?)).await?;
         if last < head.seq {
-            let (seq, was) = (last, head.seq);
-            return Err(Halt::Lost(format!("the stream was restored: it stands at {seq}, and was at {was}")));
+            return Ok(Err(format!("the stream was restored: it stands at {last}, and was at {}", head.seq)));
         }
         let epoch_at = self.engine.last(&Topic::Epoch).await?.map(|found| found.sequence);
         if epoch_at != Some(self.epoch_at) {
-            return Err(Halt::Lost("the stream was emptied, or another one took its place".to_owned()));
+            return Ok(Err("the stream was emptied, or another one took its place".to_owned()));
         }
         if !settle::is_there(&self.engine, head.seq, &head.tokens[0]).await? {
-            self.with(|mirror| Ok(mirror.doubt()?)).await?;
-            return Err(Halt::Lost(format!("the stream was restored: entry {} is another one than it was", head.seq)));
+            return Ok(Err(format!("the stream was restored: entry {} is another one than it was", head.seq)));
         }
-        Ok(last)
+        Ok(Ok(last))
     }
 
     async fn keep_house(&mut self) -> Result<(), Halt> {

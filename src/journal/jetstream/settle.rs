@@ -1,10 +1,13 @@
 //! Which epoch the stream is in, and whether it is the one that this replica knew.
 
+use std::time::Duration;
+
 use async_nats::jetstream::message::StreamMessage;
+use tokio::time::{Instant, sleep};
 
 use super::append::append;
 use super::blocking;
-use super::engine::Engine;
+use super::engine::{AGAIN_AFTER, Engine};
 use super::entry::{self, Entry, Unreadable};
 use super::mirror::Mirror;
 use super::names::Topic;
@@ -18,7 +21,7 @@ use crate::journal::{JournalError, record};
 pub(super) async fn settle(engine: &Engine, mirror: Mirror) -> Result<Option<(Mirror, Epoch, u64)>, JournalError> {
     let Some((mut epoch, mut epoch_at)) = epoch_of(engine).await? else { return Ok(None) };
     let head = mirror.head()?;
-    if head.epoch.as_ref() == Some(&epoch) && !is_there(engine, head.seq, &head.tokens[0]).await? {
+    if head.epoch.as_ref() == Some(&epoch) && !stays_there(engine, head.seq, &head.tokens[0]).await? {
         tracing::warn!(seq = head.seq, "the stream was restored, or another one took its place: a new epoch begins");
         begin_epoch(engine, epoch_at).await?;
         match epoch_of(engine).await? {
@@ -69,6 +72,22 @@ fn read(found: &StreamMessage) -> Result<Epoch, JournalError> {
             Err(JournalError::Store("the entry of the stream's epoch is no epoch".into()))
         }
     }
+}
+
+/// For how long a stream must not have what it had before that is believed: a leader that was elected just now may still be
+/// reading what it has.
+pub(super) const BELIEVED_AFTER: Duration = Duration::from_secs(3);
+
+/// As [`is_there`], but what is not there is looked for again for [`BELIEVED_AFTER`].
+async fn stays_there(engine: &Engine, seq: u64, token: &str) -> Result<bool, JournalError> {
+    let end = Instant::now() + BELIEVED_AFTER;
+    while !is_there(engine, seq, token).await? {
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        sleep(AGAIN_AFTER).await;
+    }
+    Ok(true)
 }
 
 /// Whether the entry that was last applied here is the stream's. Of one that is no longer kept that cannot be told.
