@@ -155,7 +155,10 @@ impl Slot {
             return renamed;
         }
         let Some(view) = report.view else { return false };
-        self.logs = report.logs;
+        // Another replica sends them only when they changed.
+        if !report.logs.is_empty() {
+            self.logs = report.logs;
+        }
         self.heard_at = now;
         self.stale = announced;
         self.tell(&view, renamed);

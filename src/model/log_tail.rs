@@ -41,6 +41,13 @@ pub struct LogTail {
 #[serde(transparent)]
 pub struct LogTails(Arc<Vec<Arc<LogTail>>>);
 
+impl LogTails {
+    /// Whether nothing of any log was read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl LogText {
     /// The end of `bytes`, which begin at `offset`: from the beginning of a line on where one stands there. Bytes that are no
     /// UTF-8 stand as `?`, one for each, so that lengths are the file's.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::journal::{Engine, LiveReceiver, LiveReport, LiveSender};
-use crate::model::VmId;
+use crate::model::{LogTails, VmId};
 use crate::telemetry::ReplicaMetrics;
 
 /// How long a report may wait for the connection before it is dropped: a newer one follows.
@@ -35,13 +35,8 @@ pub struct Relay {
     own: LiveReceiver,
     hub: LiveSender,
     /// The latest of each VM that this replica polls.
-    latest: HashMap<VmId, Latest>,
+    latest: HashMap<VmId, LiveReport>,
     metrics: ReplicaMetrics,
-}
-
-struct Latest {
-    rev: u64,
-    payload: Bytes,
 }
 
 /// Where reports of others and questions of those that join come in.
@@ -118,21 +113,25 @@ impl Relay {
     async fn hand_on(&mut self, report: LiveReport) -> bool {
         // Without a lease it is what this replica's own journal says; so can the others.
         if report.lease_rev > 0 {
-            match serde_json::to_vec(&report) {
-                Ok(payload) => self.tell(&report, payload.into()).await,
-                Err(error) => warn!(vm = %report.vm, %error, "a report cannot be told to the other replicas"),
-            }
+            self.tell(&report).await;
         } else {
             self.latest.remove(&report.vm_id);
         }
         self.hub.publish(report).await
     }
 
-    async fn tell(&mut self, report: &LiveReport, payload: Bytes) {
-        if report.poll_no > 0 && (self.latest.len() < MAX_KEPT || self.latest.contains_key(&report.vm_id)) {
-            self.latest.insert(report.vm_id.clone(), Latest { rev: report.lease_rev, payload: payload.clone() });
+    async fn tell(&mut self, report: &LiveReport) {
+        let known = self.latest.get(&report.vm_id);
+        // Logs are by far the most of a report, and most often as they were.
+        let same = known.is_some_and(|known| known.lease_rev == report.lease_rev && known.logs == report.logs);
+        let payload =
+            if same { encode(&LiveReport { logs: LogTails::default(), ..report.clone() }) } else { encode(report) };
+        if report.poll_no > 0 && (self.latest.len() < MAX_KEPT || known.is_some()) {
+            self.latest.insert(report.vm_id.clone(), report.clone());
         }
-        self.send(self.reports.clone(), payload).await;
+        if let Some(payload) = payload {
+            self.send(self.reports.clone(), payload).await;
+        }
     }
 
     async fn send(&self, subject: String, payload: Bytes) {
@@ -158,7 +157,7 @@ impl Relay {
         };
         self.metrics.reports_received.inc();
         // Another one polls it by now.
-        if self.latest.get(&report.vm_id).is_some_and(|own| own.rev < report.lease_rev) {
+        if self.latest.get(&report.vm_id).is_some_and(|own| own.lease_rev < report.lease_rev) {
             self.latest.remove(&report.vm_id);
         }
         self.hub.publish(report).await
@@ -167,10 +166,20 @@ impl Relay {
     /// Tells one that joins everything at once.
     async fn answer(&self, reply: Option<async_nats::Subject>) -> bool {
         let subject = reply.map_or_else(|| self.reports.clone(), |reply| reply.to_string());
-        for latest in self.latest.values() {
-            self.send(subject.clone(), latest.payload.clone()).await;
+        for payload in self.latest.values().filter_map(encode) {
+            self.send(subject.clone(), payload).await;
         }
         true
+    }
+}
+
+fn encode(report: &LiveReport) -> Option<Bytes> {
+    match serde_json::to_vec(report) {
+        Ok(payload) => Some(payload.into()),
+        Err(error) => {
+            warn!(vm = %report.vm, %error, "a report cannot be told to the other replicas");
+            None
+        }
     }
 }
 
